@@ -1,0 +1,336 @@
+//! Puts the parts together: one function for each subcommand, each from resolved settings to an
+//! exit code.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use futures_util::future::{BoxFuture, join_all};
+use hashbrown::HashSet;
+use tokio::task::JoinSet;
+
+use crate::cli::{Cli, Command, Flags};
+use crate::config::{Config, Target};
+use crate::exposition::{self, Body, Selection};
+use crate::mapping::Mapping;
+use crate::mapping::scopes::Scopes;
+use crate::poll::{Handle, Poller, Schedule, Task};
+use crate::snapshot::Snapshot;
+use crate::stat::StatType;
+use crate::telemetry::Telemetry;
+use crate::transport::{self, AdminAddress, Options, Query, Transport};
+use crate::{capture, decode, explain, status, web};
+
+/// Runs the program.
+pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let flags = &cli.flags;
+    match cli.command.unwrap_or(Command::Serve) {
+        Command::Serve => serve(flags, load(flags)?).await,
+        Command::Demo => demo(flags).await,
+        Command::Once { .. } => once(load(flags)?).await,
+        Command::Check => check(flags),
+        Command::Explain { stats } => explain_stats(flags, load(flags)?, &stats).await,
+        Command::Capture { dir } => save(load(flags)?, &dir).await,
+        Command::Healthcheck => healthcheck(flags).await,
+    }
+}
+
+fn load(flags: &Flags) -> anyhow::Result<Config> {
+    Config::load(&flags.overrides()).context("the configuration is not valid")
+}
+
+/// What scrapes are answered from.
+struct Backend {
+    targets: Vec<Handle>,
+    telemetry: Arc<Telemetry>,
+}
+
+impl web::Backend for Backend {
+    fn scrape(&self, request: web::ScrapeRequest) -> BoxFuture<'_, web::ScrapeResponse> {
+        Box::pin(async move {
+            let on_demand = self.targets.iter().filter(|target| target.is_on_demand());
+            join_all(on_demand.map(Handle::polled)).await;
+            let last = self.targets.iter().filter_map(Handle::fresh);
+            let snapshots = last.map(|last| last.snapshot).collect();
+            let body = exposition(snapshots, &self.telemetry, request.families);
+            web::ScrapeResponse {
+                content_type: exposition::text::CONTENT_TYPE,
+                body: Box::pin(futures_util::stream::iter(body)),
+            }
+        })
+    }
+
+    fn readiness(&self) -> Result<(), String> {
+        let unready: Vec<_> = self
+            .targets
+            .iter()
+            .filter(|target| target.fresh().is_none())
+            .map(|target| {
+                let view = target.view();
+                let reason = match (&view.error, &view.last) {
+                    (Some(error), _) => error,
+                    (None, Some(_)) => "its data is stale",
+                    (None, None) => "no poll has ended yet",
+                };
+                format!("{}: {reason}", target.name())
+            })
+            .collect();
+        if unready.is_empty() {
+            Ok(())
+        } else {
+            Err(unready.join("\n"))
+        }
+    }
+
+    fn status_page(&self) -> String {
+        status::page(&self.targets)
+    }
+
+    fn begin(&self) {
+        self.telemetry.in_flight().inc();
+    }
+
+    fn end(&self, handler: web::Handler, code: u16, took: Duration) {
+        self.telemetry.in_flight().dec();
+        self.telemetry.answered(handler.as_str(), code, took);
+    }
+}
+
+/// The selected families of the snapshots and the own metrics.
+fn exposition(snapshots: Vec<Arc<Snapshot>>, telemetry: &Telemetry, names: Vec<String>) -> Body {
+    let selection = Selection::new(names);
+    let mut own = Vec::new();
+    exposition::own::write(&mut own, &telemetry.gather(), &selection);
+    Body::new(snapshots, &selection, own)
+}
+
+async fn serve(flags: &Flags, config: Config) -> anyhow::Result<ExitCode> {
+    let options = web::Options::new(&flags.telemetry_path, flags.max_requests)?;
+    let mut listeners = Vec::new();
+    for address in &flags.listen {
+        listeners.push(address.bind().await?);
+    }
+    let telemetry = Arc::new(Telemetry::new().context("own metrics")?);
+    let tasks = tasks(config, &telemetry)?;
+    let backend = Arc::new(Backend {
+        targets: tasks.iter().map(Task::handle).collect(),
+        telemetry,
+    });
+    for listener in &listeners {
+        tracing::info!(address = %listener, path = flags.telemetry_path, "listening");
+    }
+    let mut polling = JoinSet::new();
+    for task in tasks {
+        polling.spawn(task.run());
+    }
+    web::serve(listeners, backend, options, stopped()?).await;
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Serves from the capture inside the program.
+async fn demo(flags: &Flags) -> anyhow::Result<ExitCode> {
+    let mut overrides = flags.overrides();
+    overrides.admin_address = Some(AdminAddress::Demo);
+    let config = Config::load(&overrides).context("the configuration is not valid")?;
+    tracing::info!("the demo proxy is a capture with moving counters; no Envoy is asked");
+    serve(flags, config).await
+}
+
+fn tasks(config: Config, telemetry: &Arc<Telemetry>) -> anyhow::Result<Vec<Task>> {
+    let schedule = Schedule {
+        interval: config.poll.interval,
+        stale_after: config.poll.stale_after,
+    };
+    let reserved: HashSet<String> = telemetry.names().map(str::to_owned).collect();
+    let pollers = pollers(config, &reserved)?;
+    let tasks = pollers.into_iter().map(|(target, poller)| {
+        let address = target.address.to_string();
+        Task::new(
+            &target.name,
+            &address,
+            schedule,
+            poller,
+            Arc::clone(telemetry),
+        )
+    });
+    Ok(tasks.collect())
+}
+
+fn pollers(config: Config, reserved: &HashSet<String>) -> anyhow::Result<Vec<(Target, Poller)>> {
+    let options = options(&config);
+    let mapping = Arc::new(config.mapping);
+    let mut pollers = Vec::new();
+    for target in config.targets {
+        let transport = Transport::open(target.address.clone(), options.clone())?;
+        let poller = Poller::new(
+            transport,
+            config.poll.timeout,
+            Arc::clone(&mapping),
+            target.labels.clone(),
+            reserved.clone(),
+        );
+        pollers.push((target, poller));
+    }
+    Ok(pollers)
+}
+
+fn options(config: &Config) -> Options {
+    Options {
+        max_body: config.limits.body,
+        selection: transport::Selection {
+            used_only: config.poll.used_only,
+            filter: config.poll.filter.clone(),
+        },
+    }
+}
+
+/// Resolves at SIGTERM or SIGINT.
+fn stopped() -> anyhow::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+    })
+}
+
+/// Polls every target once and writes what a scrape would get.
+async fn once(config: Config) -> anyhow::Result<ExitCode> {
+    let telemetry = Arc::new(Telemetry::new().context("own metrics")?);
+    let tasks = tasks(config, &telemetry)?;
+    let mut snapshots = Vec::new();
+    for mut task in tasks {
+        task.poll().await;
+        let view = task.handle().view();
+        match (view.last, view.error) {
+            (Some(last), _) => snapshots.push(last.snapshot),
+            (None, error) => {
+                let target = task.handle();
+                bail!("{}: {}", target.name(), error.unwrap_or_default());
+            }
+        }
+    }
+    let mut stdout = std::io::stdout().lock();
+    for piece in exposition(snapshots, &telemetry, Vec::new()) {
+        stdout.write_all(&piece).context("stdout")?;
+    }
+    stdout.flush().context("stdout")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Loads everything and says whether it is valid.
+fn check(flags: &Flags) -> anyhow::Result<ExitCode> {
+    let config = load(flags)?;
+    let mut stdout = std::io::stdout().lock();
+    writeln!(
+        stdout,
+        "valid: {} target(s), {} described stats",
+        config.targets.len(),
+        config.mapping.catalogue().len()
+    )?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Explains stat names, with the first target's scope names and types where it can be read.
+async fn explain_stats(
+    flags: &Flags,
+    config: Config,
+    stats: &[String],
+) -> anyhow::Result<ExitCode> {
+    let asked = flags.admin_address.is_some() || flags.config_file.is_some();
+    let known = if asked {
+        known_stats(&config).await?
+    } else {
+        BTreeMap::new()
+    };
+    let scopes = learn(&config.mapping, known.keys().chain(stats));
+    let mut stdout = std::io::stdout().lock();
+    let mut all_described = true;
+    for stat in stats {
+        let stat_type = known.get(stat).copied();
+        let (text, described) = explain::explain(&config.mapping, &scopes, stat, stat_type);
+        all_described &= described;
+        write!(stdout, "{text}")?;
+        if asked && stat_type.is_none() {
+            writeln!(
+                stdout,
+                "  note         the target has no stat of this name now"
+            )?;
+        }
+    }
+    Ok(if all_described {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn learn<'n>(mapping: &Mapping, names: impl Iterator<Item = &'n String> + Clone) -> Scopes {
+    mapping.scopes().learn(&|each| {
+        for name in names.clone() {
+            each(name);
+        }
+    })
+}
+
+/// The stats of the first target, by name.
+async fn known_stats(config: &Config) -> anyhow::Result<BTreeMap<String, StatType>> {
+    let target = config.targets.first().context("no target")?;
+    let mut transport = Transport::open(target.address.clone(), options(config))?;
+    let deadline = tokio::time::Instant::now() + config.poll.timeout;
+    let mut body = Vec::new();
+    let mut known = BTreeMap::new();
+    for (query, stat_type) in [
+        (Query::Counters, StatType::Counter),
+        (Query::Gauges, StatType::Gauge),
+        (Query::TextReadouts, StatType::TextReadout),
+    ] {
+        transport.fetch(query, &mut body, deadline).await?;
+        decode::stats(&body, |name, _| {
+            known.insert(name.to_owned(), stat_type);
+        })?;
+    }
+    transport
+        .fetch(Query::Histograms, &mut body, deadline)
+        .await?;
+    decode::histograms(&body, |histogram| {
+        known.insert(histogram.name.to_owned(), StatType::Histogram);
+    })?;
+    Ok(known)
+}
+
+/// Saves the first target's answers.
+async fn save(config: Config, dir: &Path) -> anyhow::Result<ExitCode> {
+    let target = config.targets.first().context("no target")?;
+    let mut transport = Transport::open(target.address.clone(), options(&config))?;
+    let saved = capture::capture(&mut transport, dir, config.poll.timeout).await?;
+    let mut stdout = std::io::stdout().lock();
+    for file in &saved {
+        match &file.result {
+            Ok(bytes) => writeln!(stdout, "{:<24} {bytes} bytes", file.name)?,
+            Err(reason) => writeln!(stdout, "{:<24} not saved: {reason}", file.name)?,
+        }
+    }
+    writeln!(
+        stdout,
+        "Nothing was left out of these answers: they hold the names and addresses that your \
+         configuration gave. The configuration itself was not asked for."
+    )?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Asks the exporter that these flags would have started.
+async fn healthcheck(flags: &Flags) -> anyhow::Result<ExitCode> {
+    let address = flags.listen.first().context("no address")?;
+    web::healthcheck(address).await?;
+    Ok(ExitCode::SUCCESS)
+}

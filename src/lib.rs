@@ -1,0 +1,20 @@
+//! x
+pub mod app;
+pub mod capture;
+pub mod cli;
+pub mod config;
+pub mod decode;
+pub mod demo;
+pub mod explain;
+pub mod exposition;
+pub mod family;
+pub mod histogram;
+pub mod mapping;
+pub mod names;
+pub mod poll;
+pub mod snapshot;
+pub mod stat;
+pub mod status;
+pub mod telemetry;
+pub mod transport;
+pub mod web;

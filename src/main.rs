@@ -1,0 +1,55 @@
+//! The program: reads the command line, sets up logging, and turns the outcome into an exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use envoy_exporter::app;
+use envoy_exporter::cli::{Cli, Flags, LogFormat};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_logging(&cli.flags);
+    // One thread drives sockets and timers, decoding runs on blocking threads beside it: a sidecar
+    // is not to take the cores of the proxy.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(app::run(cli)),
+        Err(error) => Err(error.into()),
+    };
+    outcome.unwrap_or_else(|error| {
+        for line in format!("{error:#}").lines() {
+            tracing::error!("{line}");
+        }
+        ExitCode::FAILURE
+    })
+}
+
+fn start_logging(flags: &Flags) {
+    let level = tracing_subscriber::filter::LevelFilter::from_level(flags.log_level);
+    // Libraries only speak up when something is wrong with them.
+    let filter = tracing_subscriber::filter::Targets::new()
+        .with_target("envoy_exporter", level)
+        .with_default(level.min(tracing_subscriber::filter::LevelFilter::WARN));
+    let registry = tracing_subscriber::registry().with(filter);
+    match flags.log_format {
+        LogFormat::Logfmt => registry
+            .with(
+                tracing_logfmt::builder()
+                    .layer()
+                    .with_writer(std::io::stderr),
+            )
+            .init(),
+        LogFormat::Json => registry
+            .with(
+                tracing_subscriber::fmt::layer()
+                    .json()
+                    .with_writer(std::io::stderr),
+            )
+            .init(),
+    }
+}

@@ -1,0 +1,399 @@
+//! Scope names: the names that users chose for clusters, listeners, connection managers and the
+//! like, dots and all, which Envoy writes into its stat names.
+//!
+//! They are learned, not guessed: every cluster has stats that nothing but a cluster has, so what
+//! stands before such a stat is a cluster's true name. With the names known, a stat name gets a
+//! *scoped* form of equal length in which the dots inside them read as `_`; tag rules and the
+//! catalogue read that form, and take values from the raw one.
+
+use std::ops::Range;
+
+use hashbrown::{HashMap, HashSet};
+use regex::bytes::Regex;
+
+use super::table::ScopeRule;
+use super::tags::{compile_regex, first_tokens};
+
+/// A stat name in both its forms.
+#[derive(Clone, Debug)]
+pub struct ScopedName<'n> {
+    raw: &'n str,
+    scoped: String,
+    /// Where a name stands that no known scope name covers, though a rule expects one.
+    open: Option<Open>,
+}
+
+/// A place where a scope name is expected, and none is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Open {
+    rule: usize,
+    start: usize,
+}
+
+impl<'n> ScopedName<'n> {
+    /// A name in which nothing is known.
+    pub fn plain(raw: &'n str) -> Self {
+        Self {
+            raw,
+            scoped: raw.to_owned(),
+            open: None,
+        }
+    }
+
+    /// As Envoy writes it.
+    pub fn raw(&self) -> &'n str {
+        self.raw
+    }
+
+    /// With the dots of known names as `_`; as long as the raw name.
+    pub fn scoped(&self) -> &str {
+        &self.scoped
+    }
+
+    /// The raw text of a span. Half characters, which only a user's regex can cut out, come as
+    /// U+FFFD.
+    pub fn raw_span(&self, span: Range<usize>) -> String {
+        let bytes = self.raw.as_bytes().get(span).unwrap_or_default();
+        String::from_utf8_lossy(bytes).into_owned()
+    }
+
+    fn hide_dots(&mut self, span: Range<usize>) {
+        let Some(text) = self.scoped.get(span.clone()) else {
+            return;
+        };
+        if text.contains('.') {
+            let hidden = text.replace('.', "_");
+            self.scoped.replace_range(span, &hidden);
+        }
+    }
+}
+
+/// Compiled scope rules.
+#[derive(Debug, Default)]
+pub struct ScopeRules {
+    rules: Vec<Rule>,
+}
+
+#[derive(Debug)]
+enum Rule {
+    Learn {
+        /// Tokens before the name; `None` stands for any.
+        prefix: Vec<Option<String>>,
+        from: HashSet<String>,
+    },
+    Mask {
+        regex: Regex,
+        roots: Vec<String>,
+    },
+}
+
+/// The names that were learned from one target's stats, for each rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scopes {
+    names: HashMap<usize, HashSet<String>>,
+}
+
+impl Scopes {
+    fn knows(&self, rule: usize, name: &str) -> bool {
+        self.names
+            .get(&rule)
+            .is_some_and(|names| names.contains(name))
+    }
+}
+
+impl ScopeRules {
+    /// Compiles written rules; each error says which rule it is about.
+    pub fn compile(rules: &[ScopeRule]) -> Result<Self, Vec<String>> {
+        let mut compiled = Vec::new();
+        let mut errors = Vec::new();
+        for rule in rules {
+            match Rule::compile(rule) {
+                Ok(rule) => compiled.push(rule),
+                Err(error) => errors.push(error),
+            }
+        }
+        if errors.is_empty() {
+            Ok(Self { rules: compiled })
+        } else {
+            Err(errors)
+        }
+    }
+
+    /// Adds `more` behind these rules.
+    pub fn extend(&mut self, more: Self) {
+        self.rules.extend(more.rules);
+    }
+
+    /// Learns the scope names of one target. `visit` hands all its stat names to the function that
+    /// it is given; it is called once for each kind of scope.
+    pub fn learn(&self, visit: &dyn Fn(&mut dyn FnMut(&str))) -> Scopes {
+        let mut scopes = Scopes::default();
+        for (index, rule) in self.rules.iter().enumerate() {
+            let Rule::Learn { prefix, from } = rule else {
+                continue;
+            };
+            let mut learned = HashSet::new();
+            visit(&mut |name| {
+                let Some((front, last)) = name.rsplit_once('.') else {
+                    return;
+                };
+                if !starts_like(prefix, name) || !from.contains(last) {
+                    return;
+                }
+                // Rules before this one may have to hide dots in front of the name.
+                let scoped = self.scope_with(index, &scopes, name);
+                if let Some(start) = after_prefix(prefix, scoped.scoped())
+                    && let Some(scope) = front.get(start..)
+                    && !learned.contains(scope)
+                {
+                    learned.insert(scope.to_owned());
+                }
+            });
+            scopes.names.insert(index, learned);
+        }
+        scopes
+    }
+
+    /// The beginnings of the stat names that read differently with `now` than with `before`.
+    pub fn changed(&self, before: &Scopes, now: &Scopes) -> Vec<String> {
+        let none = HashSet::new();
+        let mut beginnings = Vec::new();
+        for (index, rule) in self.rules.iter().enumerate() {
+            let Rule::Learn { prefix, .. } = rule else {
+                continue;
+            };
+            let before = before.names.get(&index).unwrap_or(&none);
+            let now = now.names.get(&index).unwrap_or(&none);
+            let literal: Option<Vec<&str>> = prefix.iter().map(Option::as_deref).collect();
+            for scope in before.symmetric_difference(now) {
+                beginnings.push(match (&literal, prefix.first()) {
+                    (Some(tokens), _) => format!("{}.{scope}.", tokens.join(".")),
+                    (None, Some(Some(root))) => format!("{root}."),
+                    (None, _) => String::new(),
+                });
+            }
+        }
+        beginnings.sort();
+        beginnings.dedup();
+        beginnings
+    }
+
+    /// The scoped form of a name.
+    pub fn scope<'n>(&self, scopes: &Scopes, name: &'n str) -> ScopedName<'n> {
+        self.scope_with(self.rules.len(), scopes, name)
+    }
+
+    /// Other readings of a name at whose open place no scope name is known: the name there may be
+    /// two tokens long, or three, and so on, as long as one token is left behind it.
+    pub fn guesses<'n>(
+        &self,
+        scopes: &Scopes,
+        name: &ScopedName<'n>,
+    ) -> impl Iterator<Item = ScopedName<'n>> {
+        let raw = name.raw;
+        let open = name.open;
+        let start = open.map_or(raw.len(), |open| open.start);
+        let dots = raw
+            .bytes()
+            .enumerate()
+            .skip(start)
+            .filter(|(_, byte)| *byte == b'.')
+            .map(|(at, _)| at);
+        dots.skip(1).filter_map(move |dot| {
+            let open = open?;
+            let mut guess = self.scope_with(open.rule, scopes, raw);
+            guess.hide_dots(open.start..dot);
+            self.apply(open.rule + 1..self.rules.len(), scopes, &mut guess);
+            guess.open = None;
+            Some(guess)
+        })
+    }
+
+    fn scope_with<'n>(&self, until: usize, scopes: &Scopes, name: &'n str) -> ScopedName<'n> {
+        let mut scoped = ScopedName::plain(name);
+        self.apply(0..until, scopes, &mut scoped);
+        scoped
+    }
+
+    fn apply(&self, range: Range<usize>, scopes: &Scopes, name: &mut ScopedName<'_>) {
+        let first = range.start;
+        for (offset, rule) in self.rules.get(range).unwrap_or_default().iter().enumerate() {
+            let index = first + offset;
+            match rule {
+                Rule::Mask { regex, roots } => {
+                    let root = name.scoped.split('.').next().unwrap_or_default();
+                    if !roots.is_empty() && !roots.iter().any(|have| have == root) {
+                        continue;
+                    }
+                    let span = regex
+                        .captures(name.scoped.as_bytes())
+                        .and_then(|found| found.get(1))
+                        .map(|group| group.range());
+                    if let Some(span) = span {
+                        name.hide_dots(span);
+                    }
+                }
+                Rule::Learn { prefix, .. } => {
+                    if !starts_like(prefix, name.raw) {
+                        continue;
+                    }
+                    let Some(start) = after_prefix(prefix, &name.scoped) else {
+                        continue;
+                    };
+                    // The longest known name wins.
+                    let known = name
+                        .raw
+                        .bytes()
+                        .enumerate()
+                        .skip(start)
+                        .filter(|(_, byte)| *byte == b'.')
+                        .map(|(at, _)| at)
+                        .filter(|dot| {
+                            name.raw
+                                .get(start..*dot)
+                                .is_some_and(|scope| scopes.knows(index, scope))
+                        })
+                        .last();
+                    match known {
+                        Some(end) => name.hide_dots(start..end),
+                        None => name.open = Some(Open { rule: index, start }),
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Rule {
+    fn compile(rule: &ScopeRule) -> Result<Self, String> {
+        match (&rule.learn, &rule.mask) {
+            (Some(learn), None) => {
+                let Some(prefix) = learn.strip_suffix(".{}") else {
+                    return Err(format!(
+                        "scope '{learn}': the name is written .{{}} at the end"
+                    ));
+                };
+                if rule.from.is_empty() {
+                    return Err(format!("scope '{learn}': from needs a stat"));
+                }
+                if let Some(stat) = rule.from.iter().find(|stat| stat.contains('.')) {
+                    return Err(format!("scope '{learn}': '{stat}' is more than one token"));
+                }
+                let prefix: Vec<_> = prefix
+                    .split('.')
+                    .map(|token| (token != "*").then(|| token.to_owned()))
+                    .collect();
+                if !matches!(prefix.first(), Some(Some(_))) {
+                    return Err(format!("scope '{learn}': the first token must be text"));
+                }
+                Ok(Self::Learn {
+                    prefix,
+                    from: rule.from.iter().cloned().collect(),
+                })
+            }
+            (None, Some(mask)) if rule.from.is_empty() => {
+                let regex = compile_regex(mask)?;
+                if regex.captures_len() < 2 {
+                    return Err(format!("scope regex '{mask}' has no group"));
+                }
+                Ok(Self::Mask {
+                    regex,
+                    roots: first_tokens(mask),
+                })
+            }
+            _ => Err("a scope rule has learn and from, or mask".to_owned()),
+        }
+    }
+}
+
+/// A quick look: whether the first token is the prefix's.
+fn starts_like(prefix: &[Option<String>], name: &str) -> bool {
+    let Some(Some(root)) = prefix.first() else {
+        return false;
+    };
+    name.strip_prefix(root.as_str())
+        .is_some_and(|rest| rest.starts_with('.'))
+}
+
+/// Where the name behind the prefix starts.
+fn after_prefix(prefix: &[Option<String>], scoped: &str) -> Option<usize> {
+    let mut at = 0;
+    for token in prefix {
+        let rest = scoped.get(at..)?;
+        let (have, _) = rest.split_once('.')?;
+        if token.as_deref().is_some_and(|want| want != have) {
+            return None;
+        }
+        at += have.len() + 1;
+    }
+    Some(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules() -> ScopeRules {
+        let learn = |learn: &str, from: &str| ScopeRule {
+            learn: Some(learn.to_owned()),
+            from: vec![from.to_owned()],
+            mask: None,
+        };
+        let mask = ScopeRule {
+            learn: None,
+            from: Vec::new(),
+            mask: Some(r"^listener\.((?:\d+\.){3}\d+_\d+)\.".to_owned()),
+        };
+        ScopeRules::compile(&[
+            mask,
+            learn("cluster.{}", "membership_total"),
+            learn("listener.*.http.{}", "downstream_rq_completed"),
+        ])
+        .expect("rules compile")
+    }
+
+    #[test]
+    fn the_longest_learned_name_is_hidden() {
+        let names = [
+            "cluster.foo.membership_total",
+            "cluster.foo.bar.membership_total",
+            "cluster.foo.bar.upstream_rq_200",
+            "cluster.foo.canary.upstream_rq_200",
+            "cluster.other.name.upstream_rq_200",
+            "listener.10.0.0.1_80.http.in.gress.downstream_rq_completed",
+        ];
+        let rules = rules();
+        let scopes = rules.learn(&|each| names.iter().copied().for_each(each));
+        assert_eq!(
+            rules.changed(&Scopes::default(), &scopes),
+            ["cluster.foo.", "cluster.foo.bar.", "listener."]
+        );
+        for (name, want) in [
+            (names[0], "cluster.foo.membership_total"),
+            (names[2], "cluster.foo_bar.upstream_rq_200"),
+            (names[3], "cluster.foo.canary.upstream_rq_200"),
+            (names[4], "cluster.other.name.upstream_rq_200"),
+            (
+                names[5],
+                "listener.10_0_0_1_80.http.in_gress.downstream_rq_completed",
+            ),
+            ("runtime.x", "runtime.x"),
+        ] {
+            assert_eq!(rules.scope(&scopes, name).scoped(), want);
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_may_have_any_length() {
+        let rules = rules();
+        let scopes = Scopes::default();
+        let name = rules.scope(&scopes, "cluster.a.b.c.x");
+        let guesses: Vec<_> = rules
+            .guesses(&scopes, &name)
+            .map(|guess| guess.scoped().to_owned())
+            .collect();
+        assert_eq!(guesses, ["cluster.a_b.c.x", "cluster.a_b_c.x"]);
+        let plain = rules.scope(&scopes, "runtime.a.b.c");
+        assert_eq!(rules.guesses(&scopes, &plain).count(), 0);
+    }
+}

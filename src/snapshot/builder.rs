@@ -1,0 +1,647 @@
+//! Makes snapshots from answers, and keeps between polls what was resolved.
+//!
+//! A poll calls [`Builder::begin`], hands over every stat as it is read, asks [`Builder::missing`]
+//! whether something more must be read for new stats, and calls [`Builder::finish`]. A poll that
+//! sees the stats of the last one only moves numbers. One that sees a stat come or go resolves the
+//! new names and lays everything out again; what it no longer sees is forgotten, so that nothing
+//! here grows with time.
+
+use std::sync::Arc;
+
+use hashbrown::{HashMap, HashSet};
+
+use super::layout::{self, Bounds, Candidate, DropReason, Layout, Legend, Report, number};
+use super::names::{Interner, NameTable};
+use super::{Histograms, Snapshot};
+use crate::decode::DetailedHistogram;
+use crate::family::FamilyType;
+use crate::histogram::{self, Bin, DEFAULT_BOUNDS, Generation, Maths, Scale};
+use crate::mapping::endpoints::{Endpoint, Endpoints, is_endpoint_stat};
+use crate::mapping::scopes::Scopes;
+use crate::mapping::table::Unit;
+use crate::mapping::{Mapping, Verdict};
+use crate::names::Labels;
+use crate::stat::StatType;
+
+/// What a poll must read besides the stats.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Missing {
+    /// The bounds in force of histograms seen for the first time.
+    pub bounds: bool,
+    /// The endpoints, for per-endpoint stats seen for the first time.
+    pub endpoints: bool,
+    /// The version, since the histograms' own data does not tell which maths made them.
+    pub generation: bool,
+}
+
+/// Keeps what is known of a target between polls.
+#[derive(Debug)]
+pub struct Builder {
+    mapping: Arc<Mapping>,
+    target_labels: Labels,
+    reserved: HashSet<String>,
+    scopes: Scopes,
+    endpoints: Endpoints,
+    /// Counters, gauges and numbers of unknown type.
+    numbers: [Group<u64>; 3],
+    texts: Group<String>,
+    histograms: Group<Distribution>,
+    generation: Option<Generation>,
+    families: Families,
+    descriptions: Descriptions,
+    blocks: Interner,
+    bounds: Vec<Arc<Bounds>>,
+    layout: Arc<Layout>,
+    /// Stats whose name came twice in this poll.
+    repeated: usize,
+    /// The same of the poll for which the layout was made.
+    repeated_before: usize,
+}
+
+/// The stats of one type.
+#[derive(Debug)]
+struct Group<V> {
+    stat_type: Option<StatType>,
+    names: NameTable,
+    stats: Vec<Stat<V>>,
+    /// How many stats this poll has seen.
+    seen: u32,
+    /// Whether each stat seen so far stood where it stood last time.
+    in_order: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Stat<V> {
+    value: V,
+    /// Place in this poll's answer from 1 on; 0: not in it.
+    position: u32,
+    resolved: Option<Resolved>,
+    /// Where the value goes in the layout's array.
+    slot: Option<u32>,
+}
+
+/// What was found out about a stat.
+#[derive(Clone, Copy, Debug)]
+enum Resolved {
+    Series {
+        family: u32,
+        block: u32,
+        description: u32,
+    },
+    Dropped(DropReason),
+}
+
+/// The value of a histogram, and what a new one needs until its bounds are known.
+#[derive(Clone, Debug, Default)]
+struct Distribution {
+    bounds: Option<u32>,
+    bins: Vec<Bin>,
+    scale: Scale,
+}
+
+/// Names and types of families by number.
+#[derive(Debug, Default)]
+struct Families {
+    list: Vec<(Box<str>, FamilyType)>,
+    index: HashMap<(Box<str>, FamilyType), u32>,
+}
+
+/// HELP and unit by number; number 0 is the one of undescribed stats.
+#[derive(Debug, Default)]
+struct Descriptions {
+    list: Vec<(Arc<str>, Option<Unit>)>,
+    index: HashMap<(Arc<str>, Option<Unit>), u32>,
+}
+
+impl Builder {
+    /// A builder that has seen nothing. Series get `target_labels`; families called as one of
+    /// `reserved` are dropped as conflicts.
+    pub fn new(mapping: Arc<Mapping>, target_labels: Labels, reserved: HashSet<String>) -> Self {
+        Self {
+            mapping,
+            target_labels,
+            reserved,
+            scopes: Scopes::default(),
+            endpoints: Endpoints::default(),
+            numbers: [
+                Group::new(Some(StatType::Counter)),
+                Group::new(Some(StatType::Gauge)),
+                Group::new(None),
+            ],
+            texts: Group::new(Some(StatType::TextReadout)),
+            histograms: Group::new(Some(StatType::Histogram)),
+            generation: None,
+            families: Families::default(),
+            descriptions: Descriptions::new(),
+            blocks: Interner::default(),
+            bounds: vec![Arc::new(Bounds::new(&DEFAULT_BOUNDS))],
+            layout: Arc::default(),
+            repeated: 0,
+            repeated_before: 0,
+        }
+    }
+
+    /// Starts a poll.
+    pub fn begin(&mut self) {
+        for group in &mut self.numbers {
+            group.begin();
+        }
+        self.texts.begin();
+        self.histograms.begin();
+        // The proxy may have been upgraded since.
+        self.generation = None;
+        self.repeated = 0;
+    }
+
+    /// Takes a counter or a gauge; no type: a number of which Envoy did not say what it is.
+    pub fn number(&mut self, stat_type: Option<StatType>, name: &str, value: u64) {
+        let [counters, gauges, unknown] = &mut self.numbers;
+        let group = match stat_type {
+            Some(StatType::Counter) => counters,
+            Some(StatType::Gauge) => gauges,
+            _ => unknown,
+        };
+        match group.see(name) {
+            Some(stat) => stat.value = value,
+            None => self.repeated += 1,
+        }
+    }
+
+    /// Takes a text readout.
+    pub fn text(&mut self, name: &str, text: &str) {
+        let Some(stat) = self.texts.see(name) else {
+            self.repeated += 1;
+            return;
+        };
+        if stat.value != text {
+            // The text is part of the series' labels.
+            text.clone_into(&mut stat.value);
+            stat.resolved = None;
+            self.texts.in_order = false;
+        }
+    }
+
+    /// Takes a histogram.
+    pub fn histogram(&mut self, histogram: &DetailedHistogram<'_>) {
+        let Some(stat) = self.histograms.see(histogram.name) else {
+            self.repeated += 1;
+            return;
+        };
+        stat.value.bins.clear();
+        stat.value.bins.extend_from_slice(histogram.bins);
+        let found = histogram::recognize(histogram.bins, histogram.percentiles, self.generation);
+        stat.value.scale = found.scale;
+        self.generation = self.generation.or(found.generation);
+    }
+
+    /// What else this poll must read before it can be finished.
+    pub fn missing(&self) -> Missing {
+        let new_endpoint = |group: &Group<u64>| {
+            let mut name = String::new();
+            group.stats.iter().enumerate().any(|(at, stat)| {
+                stat.resolved.is_none() && {
+                    group.names.read(at, &mut name);
+                    is_endpoint_stat(&name)
+                }
+            })
+        };
+        let undecided = |stat: &Stat<Distribution>| {
+            stat.position > 0 && stat.value.bins.iter().any(|bin| bin.width != 0.0)
+        };
+        let histograms = &self.histograms.stats;
+        Missing {
+            bounds: histograms
+                .iter()
+                .any(|stat| stat.position > 0 && stat.value.bounds.is_none()),
+            endpoints: self.numbers.iter().any(new_endpoint),
+            generation: self.generation.is_none() && histograms.iter().any(undecided),
+        }
+    }
+
+    /// Takes the bounds in force of a histogram.
+    pub fn bounds(&mut self, name: &str, bounds: &[f64]) {
+        let Some(at) = self.histograms.names.find(name) else {
+            return;
+        };
+        let Some(stat) = self.histograms.stats.get_mut(at) else {
+            return;
+        };
+        if stat.value.bounds.is_none() {
+            let same = |have: &Arc<Bounds>| {
+                have.values.len() == bounds.len()
+                    && have
+                        .values
+                        .iter()
+                        .zip(bounds)
+                        .all(|(a, b)| a.total_cmp(b).is_eq())
+            };
+            let known = self.bounds.iter().position(same).unwrap_or_else(|| {
+                self.bounds.push(Arc::new(Bounds::new(bounds)));
+                self.bounds.len() - 1
+            });
+            stat.value.bounds = Some(number(known));
+        }
+    }
+
+    /// Takes the target's endpoints.
+    pub fn endpoints(&mut self, endpoints: impl IntoIterator<Item = (String, Endpoint)>) {
+        self.endpoints = Endpoints::default();
+        for (cluster, endpoint) in endpoints {
+            self.endpoints.add(&cluster, endpoint);
+        }
+    }
+
+    /// Takes what the version says of the maths.
+    pub fn generation(&mut self, generation: Generation) {
+        self.generation = Some(generation);
+    }
+
+    /// How many stats of a type this poll has seen; no type: of those whose type is unknown.
+    pub fn seen(&self, stat_type: Option<StatType>) -> usize {
+        let [counters, gauges, unknown] = &self.numbers;
+        let seen = match stat_type {
+            Some(StatType::Counter) => counters.seen,
+            Some(StatType::Gauge) => gauges.seen,
+            Some(StatType::TextReadout) => self.texts.seen,
+            Some(StatType::Histogram) => self.histograms.seen,
+            None => unknown.seen,
+        };
+        seen as usize
+    }
+
+    /// Ends the poll.
+    pub fn finish(&mut self) -> Snapshot {
+        let steady = self.numbers.iter().all(Group::is_steady)
+            && self.texts.is_steady()
+            && self.histograms.is_steady()
+            && self.repeated == self.repeated_before;
+        if !steady {
+            self.resolve();
+            self.lay_out();
+            self.repeated_before = self.repeated;
+        }
+        Snapshot {
+            scalars: self.scalars(),
+            histograms: self.distributions(),
+            layout: Arc::clone(&self.layout),
+        }
+    }
+
+    /// Forgets what is gone, learns scope names, and resolves what is new.
+    fn resolve(&mut self) {
+        for group in &mut self.numbers {
+            group.settle();
+        }
+        self.texts.settle();
+        self.histograms.settle();
+        self.forget_the_dead();
+        let Self {
+            numbers,
+            texts,
+            histograms,
+            ..
+        } = self;
+        let scopes = self.mapping.scopes().learn(&|each| {
+            for group in numbers.iter() {
+                group.visit(each);
+            }
+            texts.visit(each);
+            histograms.visit(each);
+        });
+        let changed = self.mapping.scopes().changed(&self.scopes, &scopes);
+        self.scopes = scopes;
+        let mut resolver = Resolver {
+            mapping: &self.mapping,
+            scopes: &self.scopes,
+            endpoints: &self.endpoints,
+            target_labels: &self.target_labels,
+            families: &mut self.families,
+            descriptions: &mut self.descriptions,
+            blocks: &mut self.blocks,
+            changed: &changed,
+        };
+        for group in numbers {
+            resolver.resolve(group, |_| None);
+        }
+        resolver.resolve(texts, |text| Some(text.clone()));
+        resolver.resolve(histograms, |_| None);
+        for stat in &mut self.histograms.stats {
+            // Envoy did not show the bounds of this one: the default ones hold.
+            stat.value.bounds.get_or_insert(0);
+        }
+    }
+
+    fn lay_out(&mut self) {
+        let mut report = Report::default();
+        report.drop_stats(DropReason::Conflict, self.repeated);
+        let mut candidates = Vec::new();
+        for group in &self.numbers {
+            group.candidates(&mut candidates, &mut report, |_| 0);
+        }
+        self.texts.candidates(&mut candidates, &mut report, |_| 0);
+        self.histograms
+            .candidates(&mut candidates, &mut report, |value| {
+                value.bounds.unwrap_or_default()
+            });
+        let legend = Legend {
+            families: &self.families.list,
+            descriptions: &self.descriptions.list,
+            blocks: self.blocks.texts(),
+            bounds: self.bounds.clone(),
+            reserved: &self.reserved,
+        };
+        let (layout, slots) = layout::lay_out(&candidates, legend, report);
+        let mut slots = slots.into_iter();
+        for group in &mut self.numbers {
+            group.place(&mut slots);
+        }
+        self.texts.place(&mut slots);
+        self.histograms.place(&mut slots);
+        self.layout = Arc::new(layout);
+    }
+
+    /// Forgets every resolution once most of the families or label blocks belong to stats that
+    /// are gone; the stats that are there are then resolved anew.
+    fn forget_the_dead(&mut self) {
+        let mut live = 0;
+        let mut count = |resolved: Option<Resolved>| live += usize::from(resolved.is_some());
+        let numbers = self.numbers.iter().flat_map(|group| &group.stats);
+        numbers.for_each(|stat| count(stat.resolved));
+        self.texts
+            .stats
+            .iter()
+            .for_each(|stat| count(stat.resolved));
+        let histograms = &self.histograms.stats;
+        histograms.iter().for_each(|stat| count(stat.resolved));
+        if self.blocks.len().max(self.families.list.len()) <= live * 2 + 1024 {
+            return;
+        }
+        self.families = Families::default();
+        self.descriptions = Descriptions::new();
+        self.blocks = Interner::default();
+        self.numbers.iter_mut().for_each(Group::forget);
+        self.texts.forget();
+        self.histograms.forget();
+    }
+
+    fn scalars(&self) -> Vec<u64> {
+        let mut values = vec![0; self.layout.scalar_labels.len()];
+        let stats = self.numbers.iter().flat_map(|group| &group.stats);
+        for stat in stats {
+            if let Some(place) = stat.slot.and_then(|slot| values.get_mut(slot as usize)) {
+                *place = stat.value;
+            }
+        }
+        // Text readouts keep the 0: their label says what they are.
+        values
+    }
+
+    fn distributions(&self) -> Histograms {
+        let places = &self.layout.histograms;
+        let mut values = Histograms {
+            totals: vec![(0, 0.0); places.len()],
+            buckets: vec![0; self.layout.bucket_count()],
+        };
+        let generation = self.generation.unwrap_or(Generation::Current);
+        let mut buckets = Vec::new();
+        for stat in &self.histograms.stats {
+            let Some(slot) = stat.slot.map(|slot| slot as usize) else {
+                continue;
+            };
+            let Some(place) = places.get(slot) else {
+                continue;
+            };
+            if stat.value.bins.is_empty() {
+                continue;
+            }
+            let bounds = self.layout.bounds(place.bounds);
+            let maths = Maths {
+                generation,
+                scale: stat.value.scale,
+            };
+            let totals = histogram::buckets(&stat.value.bins, bounds, maths, &mut buckets);
+            if let Some(total) = values.totals.get_mut(slot) {
+                *total = (totals.count, totals.sum);
+            }
+            let start = place.first_bucket as usize;
+            if let Some(target) = values.buckets.get_mut(start..start + bounds.len()) {
+                target.copy_from_slice(&buckets);
+            }
+        }
+        values
+    }
+}
+
+impl<V: Clone + Default> Group<V> {
+    fn new(stat_type: Option<StatType>) -> Self {
+        Self {
+            stat_type,
+            names: NameTable::default(),
+            stats: Vec::new(),
+            seen: 0,
+            in_order: true,
+        }
+    }
+
+    fn begin(&mut self) {
+        self.names.rewind();
+        self.seen = 0;
+        self.in_order = true;
+        for stat in &mut self.stats {
+            stat.position = 0;
+        }
+    }
+
+    /// Finds or adds a stat; `None` when this poll has seen its name before.
+    fn see(&mut self, name: &str) -> Option<&mut Stat<V>> {
+        let at = match self.names.find(name) {
+            Some(at) => at,
+            None => {
+                self.stats.push(Stat {
+                    value: V::default(),
+                    position: 0,
+                    resolved: None,
+                    slot: None,
+                });
+                self.names.push(name)
+            }
+        };
+        let stat = self.stats.get_mut(at)?;
+        if stat.position > 0 {
+            return None;
+        }
+        self.in_order &= at == self.seen as usize && stat.resolved.is_some();
+        self.seen += 1;
+        stat.position = self.seen;
+        Some(stat)
+    }
+
+    /// Whether this poll saw what the last one saw.
+    fn is_steady(&self) -> bool {
+        self.in_order && self.seen as usize == self.stats.len()
+    }
+
+    /// Forgets the stats that this poll has not seen and puts the others into its order.
+    fn settle(&mut self) {
+        let in_place = |(at, stat): (usize, &Stat<V>)| stat.position as usize == at + 1;
+        if self.stats.iter().enumerate().all(in_place) {
+            return;
+        }
+        let mut order: Vec<usize> = vec![0; self.seen as usize];
+        for (at, stat) in self.stats.iter().enumerate() {
+            let place = (stat.position as usize).checked_sub(1);
+            if let Some(place) = place.and_then(|place| order.get_mut(place)) {
+                *place = at;
+            }
+        }
+        let mut names = NameTable::default();
+        let mut stats = Vec::with_capacity(order.len());
+        let mut name = String::new();
+        for at in order {
+            self.names.read(at, &mut name);
+            names.push(&name);
+            if let Some(stat) = self.stats.get_mut(at) {
+                let value = std::mem::take(&mut stat.value);
+                stats.push(Stat {
+                    value,
+                    ..stat.clone()
+                });
+            }
+        }
+        self.names = names;
+        self.stats = stats;
+    }
+
+    fn forget(&mut self) {
+        self.stats.iter_mut().for_each(|stat| stat.resolved = None);
+    }
+
+    fn visit(&self, each: &mut dyn FnMut(&str)) {
+        let mut name = String::new();
+        for at in 0..self.names.len() {
+            self.names.read(at, &mut name);
+            each(&name);
+        }
+    }
+
+    fn candidates(
+        &self,
+        candidates: &mut Vec<Candidate>,
+        report: &mut Report,
+        bounds: impl Fn(&V) -> u32,
+    ) {
+        for stat in &self.stats {
+            match stat.resolved {
+                Some(Resolved::Series {
+                    family,
+                    block,
+                    description,
+                }) => candidates.push(Candidate {
+                    family,
+                    block,
+                    description,
+                    bounds: bounds(&stat.value),
+                }),
+                Some(Resolved::Dropped(reason)) => report.drop_stats(reason, 1),
+                None => {}
+            }
+        }
+    }
+
+    /// Takes the slots of this group's candidates, in their order.
+    fn place(&mut self, slots: &mut impl Iterator<Item = Option<u32>>) {
+        for stat in &mut self.stats {
+            stat.slot = match stat.resolved {
+                Some(Resolved::Series { .. }) => slots.next().flatten(),
+                _ => None,
+            };
+        }
+    }
+}
+
+/// Maps the stats that are new, and those that read differently since a scope name came or went.
+struct Resolver<'b> {
+    mapping: &'b Mapping,
+    scopes: &'b Scopes,
+    endpoints: &'b Endpoints,
+    target_labels: &'b Labels,
+    families: &'b mut Families,
+    descriptions: &'b mut Descriptions,
+    blocks: &'b mut Interner,
+    changed: &'b [String],
+}
+
+impl Resolver<'_> {
+    fn resolve<V>(&mut self, group: &mut Group<V>, text: impl Fn(&V) -> Option<String>) {
+        let mut name = String::new();
+        for (at, stat) in group.stats.iter_mut().enumerate() {
+            if stat.resolved.is_some() && self.changed.is_empty() {
+                continue;
+            }
+            group.names.read(at, &mut name);
+            let affected = || self.changed.iter().any(|front| name.starts_with(front));
+            if stat.resolved.is_none() || affected() {
+                let text = text(&stat.value);
+                stat.resolved = Some(self.series(&name, group.stat_type, text.as_deref()));
+            }
+        }
+    }
+
+    fn series(&mut self, name: &str, stat_type: Option<StatType>, text: Option<&str>) -> Resolved {
+        let verdict = self
+            .mapping
+            .map(self.scopes, self.endpoints, name, stat_type, text);
+        let mapped = match verdict {
+            Verdict::Mapped(mapped) => mapped,
+            Verdict::Invalid => return Resolved::Dropped(DropReason::Invalid),
+        };
+        let family_type = mapped.stat_type.map_or(FamilyType::Unknown, FamilyType::of);
+        let mut labels = mapped.labels;
+        for (label, value) in self.target_labels.iter() {
+            labels.set(label.to_owned(), value.to_owned());
+        }
+        let description = match mapped.described {
+            true => self.descriptions.intern(&mapped.help, mapped.unit),
+            false => 0,
+        };
+        Resolved::Series {
+            family: self.families.intern(&mapped.family, family_type),
+            block: self.blocks.intern(&labels.to_block()),
+            description,
+        }
+    }
+}
+
+impl Families {
+    fn intern(&mut self, name: &str, family_type: FamilyType) -> u32 {
+        let key = (Box::from(name), family_type);
+        if let Some(at) = self.index.get(&key) {
+            return *at;
+        }
+        let at = number(self.list.len());
+        self.list.push(key.clone());
+        self.index.insert(key, at);
+        at
+    }
+}
+
+impl Descriptions {
+    fn new() -> Self {
+        let undescribed = (Arc::from(crate::mapping::UNDESCRIBED), None);
+        Self {
+            index: std::iter::once((undescribed.clone(), 0)).collect(),
+            list: vec![undescribed],
+        }
+    }
+
+    fn intern(&mut self, help: &str, unit: Option<Unit>) -> u32 {
+        let key = (Arc::from(help), unit);
+        if let Some(at) = self.index.get(&key) {
+            return *at;
+        }
+        let at = number(self.list.len());
+        self.list.push(key.clone());
+        self.index.insert(key, at);
+        at
+    }
+}

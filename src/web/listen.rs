@@ -1,0 +1,303 @@
+//! Listening: addresses, sockets, and the loop that gives connections to hyper.
+
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use super::stall::Guarded;
+use super::{Backend, Options, routes};
+
+/// How long accepting rests after it failed, as it does when descriptors run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Where to serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// A TCP port.
+    Tcp {
+        /// Name or address; none: every address.
+        host: Option<String>,
+        /// The port; 0: any that is free.
+        port: u16,
+    },
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+/// An address that cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// Text that is no address.
+    #[error("'{0}' is no listen address like :9091, 127.0.0.1:9091, [::1]:9091 or unix:///path")]
+    Address(String),
+    /// A socket that cannot be had.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        /// The address.
+        address: ListenAddress,
+        /// The cause.
+        source: io::Error,
+    },
+}
+
+impl FromStr for ListenAddress {
+    type Err = ListenError;
+
+    fn from_str(text: &str) -> Result<Self, ListenError> {
+        let error = || ListenError::Address(text.to_owned());
+        if let Some(path) = text.strip_prefix("unix://") {
+            let path = Some(path).filter(|path| path.starts_with('/') && path.len() > 1);
+            return path.map(|path| Self::Unix(path.into())).ok_or_else(error);
+        }
+        let (host, port) = text.rsplit_once(':').ok_or_else(error)?;
+        let port = port.parse().map_err(|_| error())?;
+        let bracketed = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
+        let host = match (host, bracketed) {
+            ("", _) => None,
+            (_, Some(address)) => {
+                let address: Ipv6Addr = address.parse().map_err(|_| error())?;
+                Some(address.to_string())
+            }
+            (host, None) if host.contains([':', '/', '[', ']', ' ']) => return Err(error()),
+            (host, None) => Some(host.to_owned()),
+        };
+        Ok(Self::Tcp { host, port })
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host: None, port } => write!(f, ":{port}"),
+            Self::Tcp {
+                host: Some(host),
+                port,
+            } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp {
+                host: Some(host),
+                port,
+            } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+        }
+    }
+}
+
+impl ListenAddress {
+    /// Opens the socket.
+    pub async fn bind(&self) -> Result<Listener, ListenError> {
+        let bound = match self {
+            Self::Tcp { host: None, port } => {
+                // One socket for both families, or what there is of them.
+                let everywhere = SocketAddr::from((Ipv6Addr::UNSPECIFIED, *port));
+                match TcpListener::bind(everywhere).await {
+                    Ok(listener) => Ok(Listener::Tcp(listener)),
+                    Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(error),
+                    Err(_) => TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port))
+                        .await
+                        .map(Listener::Tcp),
+                }
+            }
+            Self::Tcp {
+                host: Some(host),
+                port,
+            } => TcpListener::bind((host.as_str(), *port))
+                .await
+                .map(Listener::Tcp),
+            Self::Unix(path) => bind_unix(path).await,
+        };
+        bound.map_err(|source| ListenError::Bind {
+            address: self.clone(),
+            source,
+        })
+    }
+}
+
+/// A socket whose other end is gone is taken over; one that answers is somebody else's.
+async fn bind_unix(path: &Path) -> io::Result<Listener> {
+    let bound = match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            if UnixStream::connect(path).await.is_ok() {
+                return Err(error);
+            }
+            std::fs::remove_file(path)?;
+            UnixListener::bind(path)
+        }
+        bound => bound,
+    };
+    Ok(Listener::Unix(UnixSocket {
+        listener: bound?,
+        path: path.to_owned(),
+    }))
+}
+
+/// An open socket.
+#[derive(Debug)]
+pub enum Listener {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A unix socket.
+    Unix(UnixSocket),
+}
+
+/// A unix socket, whose file goes with it.
+#[derive(Debug)]
+pub struct UnixSocket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Drop for UnixSocket {
+    fn drop(&mut self) {
+        // A file that is gone already is none to remove.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(listener) => match listener.local_addr() {
+                Ok(address) => write!(f, "http://{address}"),
+                Err(_) => f.write_str("http"),
+            },
+            Self::Unix(socket) => write!(f, "unix://{}", socket.path.display()),
+        }
+    }
+}
+
+enum Connection {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Listener {
+    async fn accept(&self) -> io::Result<Connection> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                // Answers go out in large pieces; waiting to fill a packet only adds delay.
+                stream.set_nodelay(true)?;
+                Ok(Connection::Tcp(stream))
+            }
+            Self::Unix(socket) => {
+                let (stream, _) = socket.listener.accept().await?;
+                Ok(Connection::Unix(stream))
+            }
+        }
+    }
+}
+
+/// Serves until `shutdown` resolves, then lets responses under way end, for a bounded time.
+pub async fn serve(
+    listeners: Vec<Listener>,
+    backend: Arc<dyn Backend>,
+    options: Options,
+    shutdown: impl Future<Output = ()>,
+) {
+    let (stop, stopped) = watch::channel(false);
+    let server = Arc::new(Server {
+        places: Arc::new(Semaphore::new(options.max_connections)),
+        backend,
+        options,
+        stopped,
+    });
+    let mut loops = JoinSet::new();
+    for listener in listeners {
+        loops.spawn(Arc::clone(&server).accept(listener));
+    }
+    shutdown.await;
+    stop.send_replace(true);
+    let drained = async { while loops.join_next().await.is_some() {} };
+    if tokio::time::timeout(server.options.drain_timeout, drained)
+        .await
+        .is_err()
+    {
+        tracing::warn!("responses were cut off: their readers did not read to the end in time");
+    }
+}
+
+struct Server {
+    backend: Arc<dyn Backend>,
+    options: Options,
+    /// One for each open connection.
+    places: Arc<Semaphore>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Server {
+    /// Takes connections until the end, then waits for those that are open.
+    async fn accept(self: Arc<Self>, listener: Listener) {
+        let mut connections = JoinSet::new();
+        let mut stopped = self.stopped.clone();
+        loop {
+            let accepted = async {
+                let place = Arc::clone(&self.places).acquire_owned().await;
+                (listener.accept().await, place)
+            };
+            let (accepted, place) = tokio::select! {
+                accepted = accepted => accepted,
+                () = is_set(&mut stopped) => break,
+                Some(_) = connections.join_next() => continue,
+            };
+            match accepted {
+                Ok(connection) => {
+                    let server = Arc::clone(&self);
+                    connections.spawn(async move {
+                        match connection {
+                            Connection::Tcp(stream) => server.converse(stream).await,
+                            Connection::Unix(stream) => server.converse(stream).await,
+                        }
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        drop(listener);
+        while connections.join_next().await.is_some() {}
+    }
+
+    /// Answers the requests of one connection.
+    async fn converse(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let stream = Guarded::new(stream, self.options.stall_timeout);
+        let service = warp::service(routes(Arc::clone(&self.backend), &self.options));
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.options.header_timeout)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        let mut connection = std::pin::pin!(connection);
+        let mut stopped = self.stopped.clone();
+        let ended = tokio::select! {
+            ended = &mut connection => ended,
+            () = is_set(&mut stopped) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a connection ended early");
+        }
+    }
+}
+
+/// Resolves once the flag is set, or its setter is gone.
+async fn is_set(flag: &mut watch::Receiver<bool>) {
+    let _ = flag.wait_for(|set| *set).await;
+}
