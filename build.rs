@@ -20,6 +20,7 @@ fn main() -> io::Result<()> {
     let mut list = String::from("[\n");
     for path in files {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let path = path.display().to_string();
         writeln!(list, "({name:?}, include_str!({path:?})),").map_err(io::Error::other)?;
     }
     list.push(']');

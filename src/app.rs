@@ -16,8 +16,6 @@ use tokio::task::JoinSet;
 use crate::cli::{Cli, Command, Flags};
 use crate::config::{Config, Target};
 use crate::exposition::{self, Body, Selection};
-use crate::mapping::Mapping;
-use crate::mapping::scopes::Scopes;
 use crate::poll::{Handle, Poller, Schedule, Task};
 use crate::snapshot::Snapshot;
 use crate::stat::StatType;
@@ -252,7 +250,11 @@ async fn explain_stats(
     } else {
         BTreeMap::new()
     };
-    let scopes = learn(&config.mapping, known.keys().chain(stats));
+    let scopes = config.mapping.scopes().learn(&|each| {
+        for name in known.keys().chain(stats) {
+            each(name);
+        }
+    });
     let mut stdout = std::io::stdout().lock();
     let mut all_described = true;
     for stat in stats {
@@ -271,14 +273,6 @@ async fn explain_stats(
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
-    })
-}
-
-fn learn<'n>(mapping: &Mapping, names: impl Iterator<Item = &'n String> + Clone) -> Scopes {
-    mapping.scopes().learn(&|each| {
-        for name in names.clone() {
-            each(name);
-        }
     })
 }
 

@@ -44,7 +44,7 @@ pub enum Command {
         #[arg(required = true, value_name = "STAT")]
         stats: Vec<String>,
     },
-    /// Save the target's admin answers as files, which file://DIR reads back
+    /// Save the target's admin answers as files, which <file://DIR> reads back
     Capture {
         /// A directory that is empty or not there yet
         dir: PathBuf,

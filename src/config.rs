@@ -356,8 +356,8 @@ mod tests {
         for (text, want) in [
             ("500ms", Some(Duration::from_millis(500))),
             ("5s", Some(Duration::from_secs(5))),
-            ("1h 30m", Some(Duration::from_secs(5400))),
-            ("2days", Some(Duration::from_secs(172_800))),
+            ("1h 30m", Some(Duration::from_mins(90))),
+            ("2days", Some(Duration::from_hours(48))),
             ("0s", Some(Duration::ZERO)),
             ("5", None),
             ("1M", None),

@@ -1,4 +1,44 @@
-//! x
+//! A bridge from Envoy's admin statistics to Prometheus.
+//!
+//! A poller reads the stats of a proxy as JSON, a declarative table maps each to a typed, described
+//! and labelled series, and scrapes are answered from the last poll:
+//!
+//! ```text
+//!            poll: one task a target, one request at a time
+//!                               |
+//!  Envoy -- transport -> decode -> snapshot builder -> snapshot -- watch --> exposition -> web -> Prometheus
+//!                          |            |   |
+//!                     histogram         |   mapping (only for names that are new)
+//!                                     names
+//! ```
+//!
+//! | module | what comes in | what goes out |
+//! |---|---|---|
+//! | [`stat`], [`names`], [`family`] | text | the nouns, and the grammar of names and labels |
+//! | [`histogram`] | Envoy's log-linear bins | count, sum, cumulative buckets |
+//! | [`decode`] | JSON of the admin interface | stats, one by one |
+//! | [`mapping`] | a stat name | family, labels, HELP, unit |
+//! | [`snapshot`] | stats of one poll | families and series, immutable and shared |
+//! | [`exposition`] | snapshots, own metrics | the bytes of a scrape |
+//! | [`telemetry`] | what happened | own metrics |
+//! | [`transport`], [`demo`] | a request | an answer, bounded in time and size |
+//! | [`poll`], [`capture`] | a transport | snapshots on a schedule; files |
+//! | [`web`], [`status`], [`explain`] | HTTP requests; a name | responses; text for people |
+//! | [`config`], [`cli`], [`app`] | flags, environment, files | a running program |
+//!
+//! A module imports only from those above it in this order: nouns, histogram, decode, mapping,
+//! snapshot, exposition, telemetry, transport, poll, web, config, cli, app. A test holds that.
+//!
+//! # Invariants
+//!
+//! - A scrape never waits for a target unless the poll interval is zero, never mixes two polls of
+//!   one target, and never holds up a poll.
+//! - The same answers and the same configuration give the same bytes.
+//! - No series comes twice, a family has one TYPE and one HELP, and its series stand together;
+//!   labels are sorted by name; buckets do not fall and `+Inf` equals the count.
+//! - Every stat that came in is exported, or counted as dropped with its reason.
+//! - Nothing that a client sends chooses an address that is connected to.
+
 pub mod app;
 pub mod capture;
 pub mod cli;

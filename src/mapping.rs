@@ -214,15 +214,15 @@ impl Mapping {
         stat_type: Option<StatType>,
         text: Option<&str>,
     ) -> Explanation<'_> {
-        let (scoped, shipped, entry) = self.describe(scopes, name);
+        let (read, shipped, entry) = self.describe(scopes, name);
         let mut extraction = match self.explicit_tags(name) {
             Some(explicit) => explicit,
             None => match &self.tags {
                 None => shipped,
-                Some(rules) => rules.extract(&scoped),
+                Some(rules) => rules.extract(&read),
             },
         };
-        if let Some(endpoint) = endpoints::split(&scoped, endpoints) {
+        if let Some(endpoint) = endpoints::split(&read, endpoints) {
             // Envoy makes these labels itself and adds none but the fixed ones.
             let rules = self.tags.as_ref().unwrap_or(&self.shipped_tags);
             let fixed = rules
@@ -236,7 +236,7 @@ impl Mapping {
         let stat_type = stat_type.or(entry.map(|entry| entry.stat_type));
         let verdict = verdict(&extraction, entry, stat_type, text);
         Explanation {
-            scoped: scoped.scoped().to_owned(),
+            scoped: read.scoped().to_owned(),
             extraction,
             entry,
             stat_type,
@@ -331,12 +331,11 @@ fn native_family(base: &str) -> Option<String> {
         .iter()
         .find_map(|namespace| base.strip_prefix(namespace));
     let mut family = String::with_capacity(base.len() + 6);
-    match custom {
-        Some(rest) => names::push_sanitized(&mut family, rest),
-        None => {
-            family.push_str("envoy_");
-            names::push_sanitized(&mut family, base);
-        }
+    if let Some(rest) = custom {
+        names::push_sanitized(&mut family, rest);
+    } else {
+        family.push_str("envoy_");
+        names::push_sanitized(&mut family, base);
     }
     names::is_metric_name(&family).then_some(family)
 }

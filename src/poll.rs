@@ -5,11 +5,12 @@
 //! whole poll. Decoding runs on a blocking thread, so that a large answer holds up no scrape; if it
 //! panics, the poll counts as failed and the next one starts afresh.
 
+mod target;
+
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use hashbrown::HashSet;
-use tokio::sync::{Notify, watch};
 
 use crate::decode::{self, Value};
 use crate::histogram::Generation;
@@ -19,8 +20,10 @@ use crate::names::Labels;
 use crate::snapshot::Snapshot;
 use crate::snapshot::builder::{Builder, Missing};
 use crate::stat::StatType;
-use crate::telemetry::{Outcome, PollFigures, Telemetry};
+use crate::telemetry::Outcome;
 use crate::transport::{self, Query, Transport};
+
+pub use target::{Handle, LastPoll, Schedule, Task, View};
 
 /// Why a poll brought nothing.
 #[derive(Debug, thiserror::Error)]
@@ -156,6 +159,10 @@ impl Poller {
     /// The stats, one type after the other; all at once where a capture has nothing else.
     fn queries(&self) -> Vec<Query> {
         if self.transport.has_only_all_stats() {
+            tracing::warn!(
+                "the capture has all stats in one file: types come from the mapping table, and its \
+                 histograms, which have no bins there, are left out"
+            );
             vec![Query::AllStats]
         } else {
             vec![
@@ -252,256 +259,4 @@ fn numbers(
         Value::Number(value) => builder.number(stat_type, name, value),
         Value::Text(text) => builder.text(name, text),
     })
-}
-
-/// What readers see of a target.
-#[derive(Clone, Debug, Default)]
-pub struct View {
-    /// The last successful poll.
-    pub last: Option<LastPoll>,
-    /// What went wrong in the last poll, if something did.
-    pub error: Option<Arc<str>>,
-    /// How many polls have ended.
-    pub polls: u64,
-    polling: bool,
-}
-
-/// A successful poll.
-#[derive(Clone, Debug)]
-pub struct LastPoll {
-    /// Its snapshot.
-    pub snapshot: Arc<Snapshot>,
-    /// When it ended.
-    pub ended: Instant,
-    /// The same by the wall clock.
-    pub ended_unix: f64,
-    /// How long it took.
-    pub took: Duration,
-    /// Size of its answers.
-    pub body_bytes: usize,
-}
-
-/// A target as its readers hold it.
-#[derive(Clone, Debug)]
-pub struct Handle {
-    name: Arc<str>,
-    address: Arc<str>,
-    stale_after: Duration,
-    on_demand: bool,
-    view: watch::Receiver<View>,
-    demand: Arc<Notify>,
-}
-
-impl Handle {
-    /// The target's name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Where it is polled.
-    pub fn address(&self) -> &str {
-        &self.address
-    }
-
-    /// What is known now.
-    pub fn view(&self) -> View {
-        self.view.borrow().clone()
-    }
-
-    /// The last successful poll, unless it is too old to be served.
-    pub fn fresh(&self) -> Option<LastPoll> {
-        let last = self.view.borrow().last.clone()?;
-        (last.ended.elapsed() <= self.stale_after).then_some(last)
-    }
-
-    /// Whether a reader waits for a poll first.
-    pub fn is_on_demand(&self) -> bool {
-        self.on_demand
-    }
-
-    /// Waits for a poll that ends after now. Readers that wait at the same time share one.
-    pub async fn polled(&self) {
-        let mut view = self.view.clone();
-        let (before, polling) = {
-            let now = view.borrow_and_update();
-            (now.polls, now.polling)
-        };
-        if !polling {
-            self.demand.notify_one();
-        }
-        // An error means that the task is gone, as it is while the program stops.
-        let _ = view.wait_for(|view| view.polls > before).await;
-    }
-}
-
-/// When a target is polled and how long its data is served.
-#[derive(Clone, Copy, Debug)]
-pub struct Schedule {
-    /// Time from the start of a poll to the start of the next; zero: when a reader asks.
-    pub interval: Duration,
-    /// Age above which data is not served.
-    pub stale_after: Duration,
-}
-
-/// A target and its poller, ready to run.
-#[derive(Debug)]
-pub struct Task {
-    handle: Handle,
-    schedule: Schedule,
-    poller: Poller,
-    telemetry: Arc<Telemetry>,
-    publish: watch::Sender<View>,
-}
-
-impl Task {
-    /// Sets a target up.
-    pub fn new(
-        name: &str,
-        address: &str,
-        schedule: Schedule,
-        poller: Poller,
-        telemetry: Arc<Telemetry>,
-    ) -> Self {
-        let (publish, view) = watch::channel(View::default());
-        telemetry.add_target(name);
-        let handle = Handle {
-            name: name.into(),
-            address: address.into(),
-            stale_after: schedule.stale_after,
-            on_demand: schedule.interval.is_zero(),
-            view,
-            demand: Arc::new(Notify::new()),
-        };
-        Self {
-            handle,
-            schedule,
-            poller,
-            telemetry,
-            publish,
-        }
-    }
-
-    /// The readers' side.
-    pub fn handle(&self) -> Handle {
-        self.handle.clone()
-    }
-
-    /// Polls until the task is dropped.
-    pub async fn run(mut self) {
-        let mut ticks = (!self.schedule.interval.is_zero()).then(|| {
-            let mut ticks = tokio::time::interval(self.schedule.interval);
-            // A poll that took longer than the interval is not made up for.
-            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            ticks
-        });
-        loop {
-            match &mut ticks {
-                Some(ticks) => {
-                    ticks.tick().await;
-                }
-                None => self.handle.demand.notified().await,
-            }
-            self.poll().await;
-        }
-    }
-
-    /// Polls once and publishes the outcome.
-    pub async fn poll(&mut self) {
-        self.publish.send_modify(|view| view.polling = true);
-        let start = Instant::now();
-        let result = self.poller.poll().await;
-        let took = start.elapsed();
-        let target = self.handle.name();
-        match result {
-            Ok(polled) => {
-                let ended_unix = SystemTime::now()
-                    .duration_since(UNIX_EPOCH)
-                    .map_or(0.0, |since| since.as_secs_f64());
-                let snapshot = Arc::new(polled.snapshot);
-                self.telemetry.polled(target, Outcome::Success, took);
-                self.telemetry.brought(
-                    target,
-                    &PollFigures {
-                        ended_unix,
-                        body_bytes: polled.body_bytes,
-                        stats: polled.stats,
-                        unknown_stats: polled.unknown_stats,
-                        series: snapshot.series(),
-                        families: snapshot.families().len(),
-                        report: snapshot.report(),
-                    },
-                );
-                self.log_success(&snapshot, took);
-                let last = LastPoll {
-                    snapshot,
-                    ended: Instant::now(),
-                    ended_unix,
-                    took,
-                    body_bytes: polled.body_bytes,
-                };
-                self.publish.send_modify(|view| {
-                    view.last = Some(last);
-                    view.error = None;
-                    view.polls += 1;
-                    view.polling = false;
-                });
-            }
-            Err(error) => {
-                let outcome = error.outcome();
-                let text = format!("{:#}", anyhow::Error::new(error));
-                self.telemetry.polled(target, outcome, took);
-                self.log_failure(outcome, &text);
-                self.publish.send_modify(|view| {
-                    view.error = Some(text.into());
-                    view.polls += 1;
-                    view.polling = false;
-                });
-            }
-        }
-    }
-
-    /// Logs the first success, the first after a failure, and a change of what is dropped.
-    fn log_success(&self, snapshot: &Snapshot, took: Duration) {
-        let target = self.handle.name();
-        let view = self.publish.borrow();
-        if view.last.is_none() || view.error.is_some() {
-            tracing::info!(
-                target_name = target,
-                series = snapshot.series(),
-                families = snapshot.families().len(),
-                undescribed = snapshot.report().undescribed,
-                took_ms = took.as_millis(),
-                "polled the target"
-            );
-        }
-        let before = view
-            .last
-            .as_ref()
-            .map(|last| last.snapshot.report().dropped);
-        let report = snapshot.report();
-        if before.unwrap_or_default() != report.dropped {
-            tracing::warn!(
-                target_name = target,
-                dropped = report.dropped.iter().sum::<usize>(),
-                conflicts = report.conflicts.join(" "),
-                "stats without a series changed"
-            );
-        }
-        tracing::debug!(
-            target_name = target,
-            took_ms = took.as_millis(),
-            "poll ended"
-        );
-    }
-
-    /// Logs a failure that is not the one of the last poll.
-    fn log_failure(&self, outcome: Outcome, text: &str) {
-        let target = self.handle.name();
-        let outcome = outcome.as_str();
-        if self.publish.borrow().error.as_deref() == Some(text) {
-            tracing::debug!(target_name = target, outcome, error = text, "poll failed");
-        } else {
-            tracing::warn!(target_name = target, outcome, error = text, "poll failed");
-        }
-    }
 }

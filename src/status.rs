@@ -78,8 +78,8 @@ fn write_target(html: &mut String, target: &Handle) {
         }
     }
     if !report.conflicts.is_empty() {
-        let list = escaped(&report.conflicts.join(", "));
-        let _ = write!(html, "<tr><th>Families in conflict<td>{list}");
+        let families = escaped(&report.conflicts.join(", "));
+        let _ = write!(html, "<tr><th>Families in conflict<td>{families}");
     }
     html.push_str("</table>");
     let mut families: Vec<_> = last

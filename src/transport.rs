@@ -7,10 +7,11 @@
 //! followed and proxies of the environment are not used: the address that was configured is the
 //! only one that is ever connected to.
 
+mod address;
+mod query;
+
 use std::error::Error as _;
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use tokio::io::AsyncReadExt as _;
 use tokio::time::{Instant, timeout_at};
@@ -18,205 +19,14 @@ use tokio::time::{Instant, timeout_at};
 use crate::decode;
 use crate::demo::Demo;
 
+pub use address::{AddressError, AdminAddress};
+pub use query::{Query, Selection};
+
 /// How much of the body of an error status a message shows.
 const EXCERPT: usize = 200;
 
 /// Piece in which a file is read.
 const PIECE: usize = 256 * 1024;
-
-/// Where a target's admin interface is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AdminAddress {
-    /// `http://` or `https://`, without a path.
-    Url(reqwest::Url),
-    /// A unix socket.
-    Unix(PathBuf),
-    /// The directory of a capture.
-    File(PathBuf),
-    /// The capture inside the program. Not to be had from text.
-    Demo,
-}
-
-/// An address that cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("'{address}' is no admin address: {reason}")]
-pub struct AddressError {
-    address: String,
-    reason: String,
-}
-
-impl FromStr for AdminAddress {
-    type Err = AddressError;
-
-    fn from_str(text: &str) -> Result<Self, AddressError> {
-        let error = |reason: &str| AddressError {
-            address: text.to_owned(),
-            reason: reason.to_owned(),
-        };
-        let path = |path: &str| {
-            if path.starts_with('/') {
-                Ok(PathBuf::from(path))
-            } else {
-                Err(error("the path after the scheme must start with /"))
-            }
-        };
-        if let Some(rest) = text.strip_prefix("unix://") {
-            return path(rest).map(Self::Unix);
-        }
-        if let Some(rest) = text.strip_prefix("file://") {
-            return path(rest).map(Self::File);
-        }
-        if !text.starts_with("http://") && !text.starts_with("https://") {
-            return Err(error(
-                "it starts with none of http://, https://, unix:// and file://",
-            ));
-        }
-        let url: reqwest::Url = text.parse().map_err(|_| error("the URL is not valid"))?;
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(error("a user or password is not taken here"));
-        }
-        if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
-            return Err(error(
-                "only scheme, host and port are taken; the paths are fixed",
-            ));
-        }
-        Ok(Self::Url(url))
-    }
-}
-
-impl fmt::Display for AdminAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Url(url) => f.write_str(url.as_str().trim_end_matches('/')),
-            Self::Unix(path) => write!(f, "unix://{}", path.display()),
-            Self::File(path) => write!(f, "file://{}", path.display()),
-            Self::Demo => f.write_str("demo"),
-        }
-    }
-}
-
-/// What can be asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Query {
-    /// Counters.
-    Counters,
-    /// Gauges.
-    Gauges,
-    /// Text readouts.
-    TextReadouts,
-    /// Histograms in their detailed form.
-    Histograms,
-    /// Histograms with cumulative buckets, which show the bounds in force.
-    HistogramBounds,
-    /// Clusters and their endpoints.
-    Clusters,
-    /// Certificates.
-    Certs,
-    /// Version and state of the server.
-    ServerInfo,
-    /// Listeners.
-    Listeners,
-    /// Stats of all types in one. Only a capture may have nothing else.
-    AllStats,
-}
-
-impl Query {
-    /// What a capture holds.
-    pub const CAPTURED: [Self; 9] = [
-        Self::Counters,
-        Self::Gauges,
-        Self::TextReadouts,
-        Self::Histograms,
-        Self::HistogramBounds,
-        Self::Clusters,
-        Self::Certs,
-        Self::ServerInfo,
-        Self::Listeners,
-    ];
-
-    /// What messages call it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Counters => "counters",
-            Self::Gauges => "gauges",
-            Self::TextReadouts => "text readouts",
-            Self::Histograms => "histograms",
-            Self::HistogramBounds => "histogram bounds",
-            Self::Clusters => "clusters",
-            Self::Certs => "certs",
-            Self::ServerInfo => "server info",
-            Self::Listeners => "listeners",
-            Self::AllStats => "stats",
-        }
-    }
-
-    /// Its file in a capture.
-    pub const fn file_name(self) -> &'static str {
-        match self {
-            Self::Counters => "counters.json",
-            Self::Gauges => "gauges.json",
-            Self::TextReadouts => "text_readouts.json",
-            Self::Histograms => "histograms.json",
-            Self::HistogramBounds => "stats_cumulative.json",
-            Self::Clusters => "clusters.json",
-            Self::Certs => "certs.json",
-            Self::ServerInfo => "server_info.json",
-            Self::Listeners => "listeners.json",
-            Self::AllStats => "stats.json",
-        }
-    }
-
-    /// Whether a poll cannot do without it.
-    pub const fn is_required(self) -> bool {
-        matches!(
-            self,
-            Self::Counters | Self::Gauges | Self::TextReadouts | Self::Histograms
-        )
-    }
-
-    /// Path and parameters. Envoy's flags count by being there, whatever their value.
-    fn set_on(self, url: &mut reqwest::Url, selection: &Selection) {
-        let (path, stat_type, buckets) = match self {
-            Self::Counters => ("/stats", Some("Counters"), None),
-            Self::Gauges => ("/stats", Some("Gauges"), None),
-            Self::TextReadouts => ("/stats", Some("TextReadouts"), None),
-            Self::Histograms => ("/stats", Some("Histograms"), Some("detailed")),
-            Self::HistogramBounds => ("/stats", Some("Histograms"), Some("cumulative")),
-            Self::AllStats => ("/stats", Some("All"), None),
-            Self::Clusters => ("/clusters", None, None),
-            Self::Listeners => ("/listeners", None, None),
-            Self::Certs => ("/certs", None, None),
-            Self::ServerInfo => ("/server_info", None, None),
-        };
-        url.set_path(path);
-        if matches!(self, Self::Certs | Self::ServerInfo) {
-            return;
-        }
-        let mut pairs = url.query_pairs_mut();
-        pairs.append_pair("format", "json");
-        if let Some(stat_type) = stat_type {
-            pairs.append_pair("type", stat_type);
-            if let Some(buckets) = buckets {
-                pairs.append_pair("histogram_buckets", buckets);
-            }
-            if selection.used_only {
-                pairs.append_key_only("usedonly");
-            }
-            if let Some(filter) = &selection.filter {
-                pairs.append_pair("filter", filter);
-            }
-        }
-    }
-}
-
-/// Which stats are asked for.
-#[derive(Clone, Debug, Default)]
-pub struct Selection {
-    /// Only those that were ever written.
-    pub used_only: bool,
-    /// Only those whose name the regex finds.
-    pub filter: Option<String>,
-}
 
 /// What holds for every request.
 #[derive(Clone, Debug)]

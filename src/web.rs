@@ -42,6 +42,7 @@ pub struct ScrapeRequest {
 }
 
 /// What a scrape gets.
+#[expect(missing_debug_implementations, reason = "a body has nothing to show")]
 pub struct ScrapeResponse {
     /// Its content type.
     pub content_type: &'static str,
@@ -155,7 +156,7 @@ impl Options {
             max_requests,
             max_connections: 512,
             // Prometheus keeps a connection open between scrapes, some at more than a minute.
-            header_timeout: Duration::from_secs(120),
+            header_timeout: Duration::from_mins(2),
             stall_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(10),
         })

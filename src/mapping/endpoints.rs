@@ -75,10 +75,10 @@ pub fn split(name: &ScopedName<'_>, endpoints: &Endpoints) -> Option<EndpointSta
     if !STATS.contains(&stat) || cluster.contains('.') {
         return None;
     }
-    let start = "cluster.".len();
-    let cluster = name.raw_span(start..start + cluster.len());
-    let start = start + cluster.len() + ".endpoint.".len();
-    let address = name.raw_span(start..start + address.len());
+    let at = "cluster.".len();
+    let cluster = name.raw_span(at..at + cluster.len());
+    let at = at + cluster.len() + ".endpoint.".len();
+    let address = name.raw_span(at..at + address.len());
     let endpoint = endpoints
         .find(&cluster, &address)
         .cloned()

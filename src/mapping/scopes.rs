@@ -68,6 +68,9 @@ impl<'n> ScopedName<'n> {
     }
 }
 
+/// Hands every stat name to the function that it is given.
+pub type Visit<'v> = dyn Fn(&mut dyn FnMut(&str)) + 'v;
+
 /// Compiled scope rules.
 #[derive(Debug, Default)]
 pub struct ScopeRules {
@@ -126,7 +129,7 @@ impl ScopeRules {
 
     /// Learns the scope names of one target. `visit` hands all its stat names to the function that
     /// it is given; it is called once for each kind of scope.
-    pub fn learn(&self, visit: &dyn Fn(&mut dyn FnMut(&str))) -> Scopes {
+    pub fn learn(&self, visit: &Visit<'_>) -> Scopes {
         let mut scopes = Scopes::default();
         for (index, rule) in self.rules.iter().enumerate() {
             let Rule::Learn { prefix, from } = rule else {
@@ -141,8 +144,8 @@ impl ScopeRules {
                     return;
                 }
                 // Rules before this one may have to hide dots in front of the name.
-                let scoped = self.scope_with(index, &scopes, name);
-                if let Some(start) = after_prefix(prefix, scoped.scoped())
+                let read = self.scope_with(index, &scopes, name);
+                if let Some(start) = after_prefix(prefix, read.scoped())
                     && let Some(scope) = front.get(start..)
                     && !learned.contains(scope)
                 {
@@ -210,9 +213,9 @@ impl ScopeRules {
     }
 
     fn scope_with<'n>(&self, until: usize, scopes: &Scopes, name: &'n str) -> ScopedName<'n> {
-        let mut scoped = ScopedName::plain(name);
-        self.apply(0..until, scopes, &mut scoped);
-        scoped
+        let mut read = ScopedName::plain(name);
+        self.apply(0..until, scopes, &mut read);
+        read
     }
 
     fn apply(&self, range: Range<usize>, scopes: &Scopes, name: &mut ScopedName<'_>) {
@@ -241,19 +244,18 @@ impl ScopeRules {
                         continue;
                     };
                     // The longest known name wins.
-                    let known = name
+                    let mut dots = name
                         .raw
                         .bytes()
                         .enumerate()
                         .skip(start)
                         .filter(|(_, byte)| *byte == b'.')
-                        .map(|(at, _)| at)
-                        .filter(|dot| {
-                            name.raw
-                                .get(start..*dot)
-                                .is_some_and(|scope| scopes.knows(index, scope))
-                        })
-                        .last();
+                        .map(|(at, _)| at);
+                    let known = dots.rfind(|dot| {
+                        name.raw
+                            .get(start..*dot)
+                            .is_some_and(|scope| scopes.knows(index, scope))
+                    });
                     match known {
                         Some(end) => name.hide_dots(start..end),
                         None => name.open = Some(Open { rule: index, start }),

@@ -176,8 +176,8 @@ fn matches(
                     spans.truncate(kept);
                 }
                 let Some(from) = here else { break false };
-                let (token, next) = token_at(name, from);
-                end = from + token.len();
+                let (one, next) = token_at(name, from);
+                end = from + one.len();
                 here = next;
                 taken += 1;
             }
@@ -221,9 +221,12 @@ mod tests {
     use super::*;
 
     fn captured<'n>(pattern: &TokenPattern, name: &'n str) -> Option<Vec<&'n str>> {
-        pattern
-            .captures(name)
-            .map(|spans| spans.into_iter().map(|span| &name[span]).collect())
+        pattern.captures(name).map(|spans| {
+            spans
+                .into_iter()
+                .filter_map(|span| name.get(span))
+                .collect()
+        })
     }
 
     #[test]

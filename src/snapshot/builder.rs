@@ -6,22 +6,26 @@
 //! new names and lays everything out again; what it no longer sees is forgotten, so that nothing
 //! here grows with time.
 
+mod group;
+mod resolve;
+
 use std::sync::Arc;
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashSet;
 
-use super::layout::{self, Bounds, Candidate, DropReason, Layout, Legend, Report, number};
-use super::names::{Interner, NameTable};
+use super::layout::{self, Bounds, DropReason, Layout, Legend, Report, number};
+use super::names::Interner;
 use super::{Histograms, Snapshot};
 use crate::decode::DetailedHistogram;
-use crate::family::FamilyType;
 use crate::histogram::{self, Bin, DEFAULT_BOUNDS, Generation, Maths, Scale};
+use crate::mapping::Mapping;
 use crate::mapping::endpoints::{Endpoint, Endpoints, is_endpoint_stat};
 use crate::mapping::scopes::Scopes;
-use crate::mapping::table::Unit;
-use crate::mapping::{Mapping, Verdict};
 use crate::names::Labels;
 use crate::stat::StatType;
+
+use group::{Group, Stat};
+use resolve::{Descriptions, Families, Resolver};
 
 /// What a poll must read besides the stats.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,59 +62,12 @@ pub struct Builder {
     repeated_before: usize,
 }
 
-/// The stats of one type.
-#[derive(Debug)]
-struct Group<V> {
-    stat_type: Option<StatType>,
-    names: NameTable,
-    stats: Vec<Stat<V>>,
-    /// How many stats this poll has seen.
-    seen: u32,
-    /// Whether each stat seen so far stood where it stood last time.
-    in_order: bool,
-}
-
-#[derive(Clone, Debug)]
-struct Stat<V> {
-    value: V,
-    /// Place in this poll's answer from 1 on; 0: not in it.
-    position: u32,
-    resolved: Option<Resolved>,
-    /// Where the value goes in the layout's array.
-    slot: Option<u32>,
-}
-
-/// What was found out about a stat.
-#[derive(Clone, Copy, Debug)]
-enum Resolved {
-    Series {
-        family: u32,
-        block: u32,
-        description: u32,
-    },
-    Dropped(DropReason),
-}
-
 /// The value of a histogram, and what a new one needs until its bounds are known.
 #[derive(Clone, Debug, Default)]
 struct Distribution {
     bounds: Option<u32>,
     bins: Vec<Bin>,
     scale: Scale,
-}
-
-/// Names and types of families by number.
-#[derive(Debug, Default)]
-struct Families {
-    list: Vec<(Box<str>, FamilyType)>,
-    index: HashMap<(Box<str>, FamilyType), u32>,
-}
-
-/// HELP and unit by number; number 0 is the one of undescribed stats.
-#[derive(Debug, Default)]
-struct Descriptions {
-    list: Vec<(Arc<str>, Option<Unit>)>,
-    index: HashMap<(Arc<str>, Option<Unit>), u32>,
 }
 
 impl Builder {
@@ -363,16 +320,8 @@ impl Builder {
     /// Forgets every resolution once most of the families or label blocks belong to stats that
     /// are gone; the stats that are there are then resolved anew.
     fn forget_the_dead(&mut self) {
-        let mut live = 0;
-        let mut count = |resolved: Option<Resolved>| live += usize::from(resolved.is_some());
-        let numbers = self.numbers.iter().flat_map(|group| &group.stats);
-        numbers.for_each(|stat| count(stat.resolved));
-        self.texts
-            .stats
-            .iter()
-            .for_each(|stat| count(stat.resolved));
-        let histograms = &self.histograms.stats;
-        histograms.iter().for_each(|stat| count(stat.resolved));
+        let numbers = self.numbers.iter().map(Group::resolved);
+        let live = numbers.sum::<usize>() + self.texts.resolved() + self.histograms.resolved();
         if self.blocks.len().max(self.families.list.len()) <= live * 2 + 1024 {
             return;
         }
@@ -429,219 +378,5 @@ impl Builder {
             }
         }
         values
-    }
-}
-
-impl<V: Clone + Default> Group<V> {
-    fn new(stat_type: Option<StatType>) -> Self {
-        Self {
-            stat_type,
-            names: NameTable::default(),
-            stats: Vec::new(),
-            seen: 0,
-            in_order: true,
-        }
-    }
-
-    fn begin(&mut self) {
-        self.names.rewind();
-        self.seen = 0;
-        self.in_order = true;
-        for stat in &mut self.stats {
-            stat.position = 0;
-        }
-    }
-
-    /// Finds or adds a stat; `None` when this poll has seen its name before.
-    fn see(&mut self, name: &str) -> Option<&mut Stat<V>> {
-        let at = match self.names.find(name) {
-            Some(at) => at,
-            None => {
-                self.stats.push(Stat {
-                    value: V::default(),
-                    position: 0,
-                    resolved: None,
-                    slot: None,
-                });
-                self.names.push(name)
-            }
-        };
-        let stat = self.stats.get_mut(at)?;
-        if stat.position > 0 {
-            return None;
-        }
-        self.in_order &= at == self.seen as usize && stat.resolved.is_some();
-        self.seen += 1;
-        stat.position = self.seen;
-        Some(stat)
-    }
-
-    /// Whether this poll saw what the last one saw.
-    fn is_steady(&self) -> bool {
-        self.in_order && self.seen as usize == self.stats.len()
-    }
-
-    /// Forgets the stats that this poll has not seen and puts the others into its order.
-    fn settle(&mut self) {
-        let in_place = |(at, stat): (usize, &Stat<V>)| stat.position as usize == at + 1;
-        if self.stats.iter().enumerate().all(in_place) {
-            return;
-        }
-        let mut order: Vec<usize> = vec![0; self.seen as usize];
-        for (at, stat) in self.stats.iter().enumerate() {
-            let place = (stat.position as usize).checked_sub(1);
-            if let Some(place) = place.and_then(|place| order.get_mut(place)) {
-                *place = at;
-            }
-        }
-        let mut names = NameTable::default();
-        let mut stats = Vec::with_capacity(order.len());
-        let mut name = String::new();
-        for at in order {
-            self.names.read(at, &mut name);
-            names.push(&name);
-            if let Some(stat) = self.stats.get_mut(at) {
-                let value = std::mem::take(&mut stat.value);
-                stats.push(Stat {
-                    value,
-                    ..stat.clone()
-                });
-            }
-        }
-        self.names = names;
-        self.stats = stats;
-    }
-
-    fn forget(&mut self) {
-        self.stats.iter_mut().for_each(|stat| stat.resolved = None);
-    }
-
-    fn visit(&self, each: &mut dyn FnMut(&str)) {
-        let mut name = String::new();
-        for at in 0..self.names.len() {
-            self.names.read(at, &mut name);
-            each(&name);
-        }
-    }
-
-    fn candidates(
-        &self,
-        candidates: &mut Vec<Candidate>,
-        report: &mut Report,
-        bounds: impl Fn(&V) -> u32,
-    ) {
-        for stat in &self.stats {
-            match stat.resolved {
-                Some(Resolved::Series {
-                    family,
-                    block,
-                    description,
-                }) => candidates.push(Candidate {
-                    family,
-                    block,
-                    description,
-                    bounds: bounds(&stat.value),
-                }),
-                Some(Resolved::Dropped(reason)) => report.drop_stats(reason, 1),
-                None => {}
-            }
-        }
-    }
-
-    /// Takes the slots of this group's candidates, in their order.
-    fn place(&mut self, slots: &mut impl Iterator<Item = Option<u32>>) {
-        for stat in &mut self.stats {
-            stat.slot = match stat.resolved {
-                Some(Resolved::Series { .. }) => slots.next().flatten(),
-                _ => None,
-            };
-        }
-    }
-}
-
-/// Maps the stats that are new, and those that read differently since a scope name came or went.
-struct Resolver<'b> {
-    mapping: &'b Mapping,
-    scopes: &'b Scopes,
-    endpoints: &'b Endpoints,
-    target_labels: &'b Labels,
-    families: &'b mut Families,
-    descriptions: &'b mut Descriptions,
-    blocks: &'b mut Interner,
-    changed: &'b [String],
-}
-
-impl Resolver<'_> {
-    fn resolve<V>(&mut self, group: &mut Group<V>, text: impl Fn(&V) -> Option<String>) {
-        let mut name = String::new();
-        for (at, stat) in group.stats.iter_mut().enumerate() {
-            if stat.resolved.is_some() && self.changed.is_empty() {
-                continue;
-            }
-            group.names.read(at, &mut name);
-            let affected = || self.changed.iter().any(|front| name.starts_with(front));
-            if stat.resolved.is_none() || affected() {
-                let text = text(&stat.value);
-                stat.resolved = Some(self.series(&name, group.stat_type, text.as_deref()));
-            }
-        }
-    }
-
-    fn series(&mut self, name: &str, stat_type: Option<StatType>, text: Option<&str>) -> Resolved {
-        let verdict = self
-            .mapping
-            .map(self.scopes, self.endpoints, name, stat_type, text);
-        let mapped = match verdict {
-            Verdict::Mapped(mapped) => mapped,
-            Verdict::Invalid => return Resolved::Dropped(DropReason::Invalid),
-        };
-        let family_type = mapped.stat_type.map_or(FamilyType::Unknown, FamilyType::of);
-        let mut labels = mapped.labels;
-        for (label, value) in self.target_labels.iter() {
-            labels.set(label.to_owned(), value.to_owned());
-        }
-        let description = match mapped.described {
-            true => self.descriptions.intern(&mapped.help, mapped.unit),
-            false => 0,
-        };
-        Resolved::Series {
-            family: self.families.intern(&mapped.family, family_type),
-            block: self.blocks.intern(&labels.to_block()),
-            description,
-        }
-    }
-}
-
-impl Families {
-    fn intern(&mut self, name: &str, family_type: FamilyType) -> u32 {
-        let key = (Box::from(name), family_type);
-        if let Some(at) = self.index.get(&key) {
-            return *at;
-        }
-        let at = number(self.list.len());
-        self.list.push(key.clone());
-        self.index.insert(key, at);
-        at
-    }
-}
-
-impl Descriptions {
-    fn new() -> Self {
-        let undescribed = (Arc::from(crate::mapping::UNDESCRIBED), None);
-        Self {
-            index: std::iter::once((undescribed.clone(), 0)).collect(),
-            list: vec![undescribed],
-        }
-    }
-
-    fn intern(&mut self, help: &str, unit: Option<Unit>) -> u32 {
-        let key = (Arc::from(help), unit);
-        if let Some(at) = self.index.get(&key) {
-            return *at;
-        }
-        let at = number(self.list.len());
-        self.list.push(key.clone());
-        self.index.insert(key, at);
-        at
     }
 }

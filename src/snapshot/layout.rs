@@ -83,8 +83,8 @@ impl Report {
         }
     }
 
-    fn conflict(&mut self, family: &str) {
-        self.drop_stats(DropReason::Conflict, 1);
+    fn conflicts(&mut self, family: &str, count: usize) {
+        self.drop_stats(DropReason::Conflict, count);
         let known = self.conflicts.iter().any(|have| have == family);
         if !known && self.conflicts.len() < Self::EXAMPLES {
             self.conflicts.push(family.to_owned());
@@ -216,7 +216,7 @@ pub(super) fn lay_out(
             || legend.reserved.contains(&**name)
             || taken.contains(&(&**name, *family_type));
         if refused {
-            members.iter().for_each(|_| report.conflict(name));
+            report.conflicts(name, members.len());
             continue;
         }
         before = Some(name);
@@ -235,7 +235,7 @@ pub(super) fn lay_out(
                 continue;
             };
             if *last == family {
-                report.conflict(name);
+                report.conflicts(name, 1);
                 continue;
             }
             *last = family;

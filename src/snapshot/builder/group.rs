@@ -1,0 +1,171 @@
+//! The stats of one type between polls: found again by their place, forgotten when they are gone.
+
+use super::super::layout::{Candidate, DropReason, Report};
+use super::super::names::NameTable;
+use crate::stat::StatType;
+
+/// The stats of one type.
+#[derive(Debug)]
+pub(super) struct Group<V> {
+    pub(super) stat_type: Option<StatType>,
+    pub(super) names: NameTable,
+    pub(super) stats: Vec<Stat<V>>,
+    /// How many stats this poll has seen.
+    pub(super) seen: u32,
+    /// Whether each stat seen so far stood where it stood last time.
+    pub(super) in_order: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Stat<V> {
+    pub(super) value: V,
+    /// Place in this poll's answer from 1 on; 0: not in it.
+    pub(super) position: u32,
+    pub(super) resolved: Option<Resolved>,
+    /// Where the value goes in the layout's array.
+    pub(super) slot: Option<u32>,
+}
+
+/// What was found out about a stat.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Resolved {
+    Series {
+        family: u32,
+        block: u32,
+        description: u32,
+    },
+    Dropped(DropReason),
+}
+
+impl<V: Clone + Default> Group<V> {
+    pub(super) fn new(stat_type: Option<StatType>) -> Self {
+        Self {
+            stat_type,
+            names: NameTable::default(),
+            stats: Vec::new(),
+            seen: 0,
+            in_order: true,
+        }
+    }
+
+    pub(super) fn begin(&mut self) {
+        self.names.rewind();
+        self.seen = 0;
+        self.in_order = true;
+        for stat in &mut self.stats {
+            stat.position = 0;
+        }
+    }
+
+    /// Finds or adds a stat; `None` when this poll has seen its name before.
+    pub(super) fn see(&mut self, name: &str) -> Option<&mut Stat<V>> {
+        let at = if let Some(at) = self.names.find(name) {
+            at
+        } else {
+            self.stats.push(Stat {
+                value: V::default(),
+                position: 0,
+                resolved: None,
+                slot: None,
+            });
+            self.names.push(name)
+        };
+        let stat = self.stats.get_mut(at)?;
+        if stat.position > 0 {
+            return None;
+        }
+        self.in_order &= at == self.seen as usize && stat.resolved.is_some();
+        self.seen += 1;
+        stat.position = self.seen;
+        Some(stat)
+    }
+
+    /// Whether this poll saw what the last one saw.
+    pub(super) fn is_steady(&self) -> bool {
+        self.in_order && self.seen as usize == self.stats.len()
+    }
+
+    /// Forgets the stats that this poll has not seen and puts the others into its order.
+    pub(super) fn settle(&mut self) {
+        let in_place = |(at, stat): (usize, &Stat<V>)| stat.position as usize == at + 1;
+        if self.stats.iter().enumerate().all(in_place) {
+            return;
+        }
+        let mut order: Vec<usize> = vec![0; self.seen as usize];
+        for (at, stat) in self.stats.iter().enumerate() {
+            let place = (stat.position as usize).checked_sub(1);
+            if let Some(place) = place.and_then(|place| order.get_mut(place)) {
+                *place = at;
+            }
+        }
+        let mut names = NameTable::default();
+        let mut stats = Vec::with_capacity(order.len());
+        let mut name = String::new();
+        for at in order {
+            self.names.read(at, &mut name);
+            names.push(&name);
+            if let Some(stat) = self.stats.get_mut(at) {
+                let value = std::mem::take(&mut stat.value);
+                stats.push(Stat {
+                    value,
+                    ..stat.clone()
+                });
+            }
+        }
+        self.names = names;
+        self.stats = stats;
+    }
+
+    pub(super) fn resolved(&self) -> usize {
+        let resolved = |stat: &&Stat<V>| stat.resolved.is_some();
+        self.stats.iter().filter(resolved).count()
+    }
+
+    pub(super) fn forget(&mut self) {
+        for stat in &mut self.stats {
+            stat.resolved = None;
+        }
+    }
+
+    pub(super) fn visit(&self, each: &mut dyn FnMut(&str)) {
+        let mut name = String::new();
+        for at in 0..self.names.len() {
+            self.names.read(at, &mut name);
+            each(&name);
+        }
+    }
+
+    pub(super) fn candidates(
+        &self,
+        candidates: &mut Vec<Candidate>,
+        report: &mut Report,
+        bounds: impl Fn(&V) -> u32,
+    ) {
+        for stat in &self.stats {
+            match stat.resolved {
+                Some(Resolved::Series {
+                    family,
+                    block,
+                    description,
+                }) => candidates.push(Candidate {
+                    family,
+                    block,
+                    description,
+                    bounds: bounds(&stat.value),
+                }),
+                Some(Resolved::Dropped(reason)) => report.drop_stats(reason, 1),
+                None => {}
+            }
+        }
+    }
+
+    /// Takes the slots of this group's candidates, in their order.
+    pub(super) fn place(&mut self, slots: &mut impl Iterator<Item = Option<u32>>) {
+        for stat in &mut self.stats {
+            stat.slot = match stat.resolved {
+                Some(Resolved::Series { .. }) => slots.next().flatten(),
+                _ => None,
+            };
+        }
+    }
+}

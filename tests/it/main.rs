@@ -1,0 +1,27 @@
+//! Tests that need no server of anybody else's. Those against a real Envoy and a real Prometheus
+//! are in `tests/e2e`.
+#![expect(
+    missing_docs,
+    unreachable_pub,
+    clippy::pedantic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::float_cmp,
+    reason = "a test that does not find what it needs is to fail there"
+)]
+
+/// Cases of captures and golden expositions, one folder each.
+mod golden;
+/// The import order of modules.
+mod layering;
+/// Every shipped table loads, describes every capture, and no entry is dead weight.
+mod mappings;
+/// Polls against an admin interface that misbehaves.
+mod poll;
+/// Behaviour that users reported of others, with the report's address over each test.
+mod regression;
+/// Scrapes over real sockets.
+mod scrape;
+mod support;

@@ -1,0 +1,1 @@
+//! Scrapes over real sockets.

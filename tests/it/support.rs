@@ -1,0 +1,63 @@
+//! What several test modules need.
+
+/// An admin interface that misbehaves as told.
+pub mod fake_envoy;
+/// A reader of the text format, written from its specification.
+pub mod prom;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use envoy_exporter::config::{Config, Overrides};
+use envoy_exporter::exposition::{Body, Selection};
+use envoy_exporter::poll::{Error, Polled, Poller};
+use envoy_exporter::transport::{AdminAddress, Options, Selection as Wanted, Transport};
+
+/// A file or folder of `testdata`.
+pub fn testdata(inside: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("testdata")
+        .join(inside)
+}
+
+/// A poller for an address, with mapping files and the limits of a test.
+pub fn poller(address: &str, mapping: &[PathBuf], timeout: Duration, max_body: u64) -> Poller {
+    let overrides = Overrides {
+        mapping: mapping
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect(),
+        ..Overrides::default()
+    };
+    let config = Config::load(&overrides).expect("the mapping loads");
+    let address: AdminAddress = address.parse().expect("an address");
+    let options = Options {
+        max_body,
+        selection: Wanted::default(),
+    };
+    let transport = Transport::open(address, options).expect("a transport");
+    let reserved = std::iter::once("envoy_up".to_owned()).collect();
+    Poller::new(
+        transport,
+        timeout,
+        Arc::new(config.mapping),
+        Default::default(),
+        reserved,
+    )
+}
+
+/// Polls the capture in a folder.
+pub async fn poll_dir(dir: &Path, mapping: &[PathBuf]) -> Result<Polled, Error> {
+    let address = format!("file://{}", dir.display());
+    let mut poller = poller(&address, mapping, Duration::from_secs(30), 1 << 30);
+    poller.poll().await
+}
+
+/// The exposition of one poll, without own metrics.
+pub fn text(polled: Polled) -> String {
+    let snapshots = vec![Arc::new(polled.snapshot)];
+    let pieces = Body::new(snapshots, &Selection::default(), Vec::new());
+    let bytes: Vec<u8> = pieces.flatten().collect();
+    String::from_utf8(bytes).expect("an exposition is UTF-8")
+}
