@@ -45,6 +45,7 @@ fn load(flags: &Flags) -> anyhow::Result<Config> {
 struct Backend {
     targets: Vec<Handle>,
     telemetry: Arc<Telemetry>,
+    telemetry_path: String,
 }
 
 impl web::Backend for Backend {
@@ -85,7 +86,7 @@ impl web::Backend for Backend {
     }
 
     fn status_page(&self) -> String {
-        status::page(&self.targets)
+        status::page(&self.targets, &self.telemetry_path)
     }
 
     fn begin(&self) {
@@ -117,6 +118,7 @@ async fn serve(flags: &Flags, config: Config) -> anyhow::Result<ExitCode> {
     let backend = Arc::new(Backend {
         targets: tasks.iter().map(Task::handle).collect(),
         telemetry,
+        telemetry_path: flags.telemetry_path.clone(),
     });
     for listener in &listeners {
         tracing::info!(address = %listener, path = flags.telemetry_path, "listening");

@@ -17,17 +17,19 @@ td.n { text-align: right; font-variant-numeric: tabular-nums; }
 code { font-family: ui-monospace, monospace; }
 ";
 
-/// Writes the page.
-pub fn page(targets: &[Handle]) -> String {
+/// Writes the page, with a link to the metrics.
+pub fn page(targets: &[Handle], telemetry_path: &str) -> String {
     let mut html =
         String::from("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">");
     // Writing to a String cannot fail.
     let _ = write!(
         html,
         "<title>envoy-exporter</title><style>{STYLE}</style></head><body>\
-         <h1>envoy-exporter</h1><p>Version {}. <a href=\"metrics\">Metrics</a> · \
+         <h1>envoy-exporter</h1><p>Version {}. <a href=\"{}\">Metrics</a> · \
          <a href=\"-/healthy\">healthy</a> · <a href=\"-/ready\">ready</a></p>",
-        env!("CARGO_PKG_VERSION")
+        env!("CARGO_PKG_VERSION"),
+        // Relative, so that it holds behind a proxy that adds a prefix.
+        escaped(telemetry_path.trim_start_matches('/'))
     );
     for target in targets {
         write_target(&mut html, target);

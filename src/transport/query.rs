@@ -97,18 +97,37 @@ impl Query {
         if matches!(self, Self::Certs | Self::ServerInfo) {
             return;
         }
-        let mut pairs = url.query_pairs_mut();
-        pairs.append_pair("format", "json");
+        let mut query = String::from("format=json");
         if let Some(stat_type) = stat_type {
-            pairs.append_pair("type", stat_type);
+            query.push_str("&type=");
+            query.push_str(stat_type);
             if let Some(buckets) = buckets {
-                pairs.append_pair("histogram_buckets", buckets);
+                query.push_str("&histogram_buckets=");
+                query.push_str(buckets);
             }
             if selection.used_only {
-                pairs.append_key_only("usedonly");
+                query.push_str("&usedonly");
             }
             if let Some(filter) = &selection.filter {
-                pairs.append_pair("filter", filter);
+                query.push_str("&filter=");
+                encode_onto(filter, &mut query);
+            }
+        }
+        url.set_query(Some(&query));
+    }
+}
+
+/// Percent encoding as Envoy undoes it: it reads `+` as itself, so that the encoding of forms,
+/// where a space becomes a `+`, would ask for other stats.
+fn encode_onto(value: &str, query: &mut String) {
+    for byte in value.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            query.push(char::from(byte));
+        } else {
+            query.push('%');
+            for nibble in [byte >> 4, byte & 15] {
+                let digit = char::from_digit(u32::from(nibble), 16).unwrap_or('0');
+                query.push(digit.to_ascii_uppercase());
             }
         }
     }
@@ -121,4 +140,26 @@ pub struct Selection {
     pub used_only: bool,
     /// Only those whose name the regex finds.
     pub filter: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asks_in_envoys_form() {
+        let selection = Selection {
+            used_only: true,
+            filter: Some(r"^cluster\.(a b|c+)&é%".to_owned()),
+        };
+        let mut url = reqwest::Url::parse("http://127.0.0.1:9901/").unwrap();
+        Query::Histograms.set_on(&mut url, &selection);
+        assert_eq!(
+            url.as_str(),
+            "http://127.0.0.1:9901/stats?format=json&type=Histograms&histogram_buckets=detailed\
+             &usedonly&filter=%5Ecluster%5C.%28a%20b%7Cc%2B%29%26%C3%A9%25"
+        );
+        Query::ServerInfo.set_on(&mut url, &selection);
+        assert_eq!(url.path(), "/server_info");
+    }
 }

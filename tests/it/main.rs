@@ -1,7 +1,6 @@
 //! Tests that need no server of anybody else's. Those against a real Envoy and a real Prometheus
 //! are in `tests/e2e`.
 #![expect(
-    missing_docs,
     unreachable_pub,
     clippy::pedantic,
     clippy::unwrap_used,
