@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
 use futures_util::future::{BoxFuture, join_all};
@@ -113,7 +113,7 @@ async fn serve(flags: &Flags, config: Config) -> anyhow::Result<ExitCode> {
     for address in &flags.listen {
         listeners.push(address.bind().await?);
     }
-    let telemetry = Arc::new(Telemetry::new().context("own metrics")?);
+    let telemetry = telemetry()?;
     let tasks = tasks(config, &telemetry)?;
     let backend = Arc::new(Backend {
         targets: tasks.iter().map(Task::handle).collect(),
@@ -130,6 +130,14 @@ async fn serve(flags: &Flags, config: Config) -> anyhow::Result<ExitCode> {
     web::serve(listeners, backend, options, stopped()?).await;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Own metrics, of a configuration that was just loaded.
+fn telemetry() -> anyhow::Result<Arc<Telemetry>> {
+    let telemetry = Telemetry::new().context("own metrics")?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    telemetry.config_loaded(now.unwrap_or_default().as_secs_f64());
+    Ok(Arc::new(telemetry))
 }
 
 /// Serves from the capture inside the program.
@@ -205,7 +213,7 @@ fn stopped() -> anyhow::Result<impl Future<Output = ()>> {
 
 /// Polls every target once and writes what a scrape would get.
 async fn once(config: Config) -> anyhow::Result<ExitCode> {
-    let telemetry = Arc::new(Telemetry::new().context("own metrics")?);
+    let telemetry = telemetry()?;
     let tasks = tasks(config, &telemetry)?;
     let mut snapshots = Vec::new();
     for mut task in tasks {

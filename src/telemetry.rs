@@ -82,6 +82,8 @@ pub struct Telemetry {
     requests: IntCounterVec,
     request_duration: HistogramVec,
     in_flight: IntGauge,
+    reload_successful: IntGauge,
+    reload_time: Gauge,
 }
 
 impl Telemetry {
@@ -151,6 +153,14 @@ impl Telemetry {
                 "envoy_exporter_http_requests_in_flight",
                 "HTTP requests being answered now.",
             )?,
+            reload_successful: own.gauge(
+                "envoy_exporter_config_last_reload_successful",
+                "1 when the configuration that was last read is in use, else 0.",
+            )?,
+            reload_time: own.float_gauge(
+                "envoy_exporter_config_last_reload_success_timestamp_seconds",
+                "When the configuration in use was read, in seconds since 1970.",
+            )?,
             names: Vec::new(),
             registry: Registry::new(),
         };
@@ -171,6 +181,12 @@ impl Telemetry {
     /// What the metrics say now.
     pub fn gather(&self) -> Vec<MetricFamily> {
         self.registry.gather()
+    }
+
+    /// Shows that the configuration read at this time, in seconds since 1970, is in use.
+    pub fn config_loaded(&self, unix: f64) {
+        self.reload_successful.set(1);
+        self.reload_time.set(unix);
     }
 
     /// Shows a target that has not been polled.
@@ -287,6 +303,10 @@ impl Registrar {
         labels: &[&str],
     ) -> prometheus::Result<IntGaugeVec> {
         self.register(IntGaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn float_gauge(&mut self, name: &str, help: &str) -> prometheus::Result<Gauge> {
+        self.register(Gauge::new(name, help)?)
     }
 
     fn float_gauges(

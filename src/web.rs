@@ -1,7 +1,7 @@
 //! Serving: scrapes, status page and probes over HTTP/1.1.
 //!
 //! warp's filters take requests apart; what they are given to is our own loop over hyper's
-//! connections ([`listen`]), since warp's server has no time limits. Handlers are functions of a
+//! connections (`listen`), since warp's server has no time limits. Handlers are functions of a
 //! [`Backend`], so that this module knows nothing of targets or polls. A body is streamed as it is
 //! read; a client that stops reading holds one piece of it and its own connection, for a bounded
 //! time.

@@ -12,8 +12,10 @@ use super::scopes::ScopedName;
 use super::table::{NameForm, TagRule};
 use super::tokens::TokenPattern;
 
-/// Envoy makes these stats before it has read which tags every stat is to have.
-const WITHOUT_FIXED_TAGS: &str = "filesystem";
+/// Whether Envoy makes this stat before it has read which tags every stat is to have.
+fn is_without_fixed_tags(name: &str) -> bool {
+    name.starts_with("filesystem.") || name == "server.hot_restart_generation"
+}
 
 /// A rule that does not compile.
 #[derive(Debug, thiserror::Error)]
@@ -94,10 +96,11 @@ impl TagRules {
     /// Takes a name apart.
     pub fn extract(&self, name: &ScopedName<'_>) -> Extraction {
         let root = name.scoped().split('.').next().unwrap_or_default();
+        let early = is_without_fixed_tags(name.scoped());
         let mut tags: Vec<(String, String)> = Vec::new();
         let mut cuts: Vec<Range<usize>> = Vec::new();
         for rule in &self.rules {
-            if matches!(rule.matcher, Matcher::Fixed(_)) && root == WITHOUT_FIXED_TAGS {
+            if matches!(rule.matcher, Matcher::Fixed(_)) && early {
                 continue;
             }
             if !rule.may_match(root) || tags.iter().any(|(tag, _)| *tag == rule.tag) {

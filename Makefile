@@ -1,0 +1,33 @@
+# What a person runs here. `make test` installs what the tests need.
+CARGO ?= cargo
+export RUSTDOCFLAGS ?= -D warnings
+
+.PHONY: build demo test test-rust test-e2e servers bench lint fmt doc
+
+build:
+	$(CARGO) build --locked
+
+# The main job in half a minute; needs no Envoy.
+demo: build
+	tests/demo.sh
+
+test: test-rust test-e2e
+
+test-rust:
+	$(CARGO) test --locked
+
+# Real Envoys, a real Prometheus, and the program.
+test-e2e: servers build
+	.venv/bin/pytest -c tests/e2e/pytest.ini tests/e2e
+
+servers:
+	tests/servers/install.sh
+
+lint:
+	$(CARGO) clippy --all-targets --locked -- -D warnings
+
+fmt:
+	$(CARGO) fmt
+
+doc:
+	$(CARGO) doc --no-deps --locked
