@@ -23,6 +23,11 @@ test-e2e: servers build
 servers:
 	tests/servers/install.sh
 
+# Costs beside a real Envoy, ratios in one run.
+bench: servers
+	$(CARGO) build --release --locked
+	.venv/bin/python tests/bench/bench.py $(if $(CLUSTERS),--clusters $(CLUSTERS))
+
 lint:
 	$(CARGO) clippy --all-targets --locked -- -D warnings
 
