@@ -60,7 +60,7 @@ pub trait Backend: Send + Sync + 'static {
     fn status_page(&self) -> String;
     /// A request came in.
     fn begin(&self);
-    /// The head of its response goes out.
+    /// The head of its response goes out, or its client left before: that is code 499.
     fn end(&self, handler: Handler, code: u16, took: Duration);
 }
 
@@ -120,7 +120,7 @@ const ROUTES: [(&str, Handler); 5] = [
 pub struct Options {
     telemetry_path: String,
     max_requests: usize,
-    /// Connections that are open at the same time; more wait to be accepted.
+    /// Connections that are served at the same time; more wait.
     pub max_connections: usize,
     /// Time for a request's head, and for an idle connection to send one.
     pub header_timeout: Duration,
@@ -173,14 +173,8 @@ impl Options {
 
 /// The filter that answers every request.
 fn routes(
-    backend: Arc<dyn Backend>,
-    options: &Options,
-) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + use<> {
-    let site = Arc::new(Site {
-        scrapes: Arc::new(Semaphore::new(options.max_requests)),
-        options: options.clone(),
-        backend,
-    });
+    site: Arc<Site>,
+) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync {
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
     warp::method()
         .and(warp::path::full())
@@ -194,13 +188,53 @@ fn routes(
         )
 }
 
+/// What all connections share.
 struct Site {
     backend: Arc<dyn Backend>,
     options: Options,
+    /// One for each scrape under way.
     scrapes: Arc<Semaphore>,
 }
 
+/// A request from its start to its end, also when it is dropped in between.
+struct UnderWay<'s> {
+    backend: &'s dyn Backend,
+    handler: Handler,
+    start: Instant,
+    code: u16,
+}
+
+/// The code of a request whose client did not wait, which no client sees.
+const CLIENT_LEFT: u16 = 499;
+
+impl<'s> UnderWay<'s> {
+    fn new(backend: &'s dyn Backend, handler: Handler) -> Self {
+        backend.begin();
+        Self {
+            backend,
+            handler,
+            start: Instant::now(),
+            code: CLIENT_LEFT,
+        }
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.backend
+            .end(self.handler, self.code, self.start.elapsed());
+    }
+}
+
 impl Site {
+    fn new(backend: Arc<dyn Backend>, options: Options) -> Arc<Self> {
+        Arc::new(Self {
+            scrapes: Arc::new(Semaphore::new(options.max_requests)),
+            options,
+            backend,
+        })
+    }
+
     async fn answer(
         &self,
         method: &Method,
@@ -208,17 +242,15 @@ impl Site {
         query: &str,
         headers: HeaderMap,
     ) -> Response {
-        let start = Instant::now();
         let handler = self.options.handler(path);
-        self.backend.begin();
+        let mut under_way = UnderWay::new(&*self.backend, handler);
         // A handler that panics is the fault of one request, not of the process.
         let answer = std::panic::AssertUnwindSafe(self.handle(handler, method, query, headers));
         let mut response = answer
             .catch_unwind()
             .await
             .unwrap_or_else(|_| plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n"));
-        let code = response.status().as_u16();
-        self.backend.end(handler, code, start.elapsed());
+        under_way.code = response.status().as_u16();
         let headers = response.headers_mut();
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         if method == Method::HEAD {

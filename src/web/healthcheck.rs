@@ -21,6 +21,7 @@ pub async fn healthcheck(address: &ListenAddress) -> Result<(), HealthError> {
     let mut client = reqwest::Client::builder()
         .no_proxy()
         .http1_only()
+        .redirect(reqwest::redirect::Policy::none())
         .timeout(TIMEOUT);
     let host = match address {
         ListenAddress::Tcp { host, port } => {

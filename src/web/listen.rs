@@ -3,12 +3,17 @@
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper::{Request, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -17,7 +22,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::stall::Guarded;
-use super::{Backend, Options, routes};
+use super::{Backend, Options, Site, routes};
 
 /// How long accepting rests after it failed, as it does when descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -130,7 +135,7 @@ impl ListenAddress {
 async fn bind_unix(path: &Path) -> io::Result<Listener> {
     let bound = match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            if UnixStream::connect(path).await.is_ok() {
+            if !is_stale(path).await {
                 return Err(error);
             }
             std::fs::remove_file(path)?;
@@ -142,6 +147,19 @@ async fn bind_unix(path: &Path) -> io::Result<Listener> {
         listener: bound?,
         path: path.to_owned(),
     }))
+}
+
+/// Whether a file is a socket on which nobody listens. One that is busy or forbidden is somebody's,
+/// and what is no socket is not to be removed.
+async fn is_stale(path: &Path) -> bool {
+    let found = std::fs::symlink_metadata(path);
+    if !found.is_ok_and(|found| found.file_type().is_socket()) {
+        return false;
+    }
+    match UnixStream::connect(path).await {
+        Ok(_) => false,
+        Err(error) => error.kind() == io::ErrorKind::ConnectionRefused,
+    }
 }
 
 /// An open socket.
@@ -211,8 +229,7 @@ pub async fn serve(
     let (stop, stopped) = watch::channel(false);
     let server = Arc::new(Server {
         places: Arc::new(Semaphore::new(options.max_connections)),
-        backend,
-        options,
+        site: Site::new(backend, options),
         stopped,
     });
     let mut loops = JoinSet::new();
@@ -222,18 +239,15 @@ pub async fn serve(
     shutdown.await;
     stop.send_replace(true);
     let drained = async { while loops.join_next().await.is_some() {} };
-    if tokio::time::timeout(server.options.drain_timeout, drained)
-        .await
-        .is_err()
-    {
+    let limit = server.site.options.drain_timeout;
+    if tokio::time::timeout(limit, drained).await.is_err() {
         tracing::warn!("responses were cut off: their readers did not read to the end in time");
     }
 }
 
 struct Server {
-    backend: Arc<dyn Backend>,
-    options: Options,
-    /// One for each open connection.
+    site: Arc<Site>,
+    /// One for each connection that is served.
     places: Arc<Semaphore>,
     stopped: watch::Receiver<bool>,
 }
@@ -244,31 +258,34 @@ impl Server {
         let mut connections = JoinSet::new();
         let mut stopped = self.stopped.clone();
         loop {
-            let accepted = async {
-                let place = Arc::clone(&self.places).acquire_owned().await;
-                (listener.accept().await, place)
-            };
-            let (accepted, place) = tokio::select! {
-                accepted = accepted => accepted,
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
                 () = is_set(&mut stopped) => break,
                 Some(_) = connections.join_next() => continue,
             };
-            match accepted {
-                Ok(connection) => {
-                    let server = Arc::clone(&self);
-                    connections.spawn(async move {
-                        match connection {
-                            Connection::Tcp(stream) => server.converse(stream).await,
-                            Connection::Unix(stream) => server.converse(stream).await,
-                        }
-                        drop(place);
-                    });
-                }
+            let connection = match accepted {
+                Ok(connection) => connection,
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
                 }
-            }
+            };
+            // Only now, so that a listener to which nobody connects keeps no place from others.
+            let place = tokio::select! {
+                // The end frees places, which are for nobody then.
+                biased;
+                () = is_set(&mut stopped) => break,
+                place = Arc::clone(&self.places).acquire_owned() => place,
+            };
+            let server = Arc::clone(&self);
+            connections.spawn(async move {
+                match connection {
+                    Connection::Tcp(stream) => server.converse(stream).await,
+                    Connection::Unix(stream) => server.converse(stream).await,
+                }
+                drop(place);
+            });
         }
         drop(listener);
         while connections.join_next().await.is_some() {}
@@ -276,17 +293,33 @@ impl Server {
 
     /// Answers the requests of one connection.
     async fn converse(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        let stream = Guarded::new(stream, self.options.stall_timeout);
-        let service = warp::service(routes(Arc::clone(&self.backend), &self.options));
+        let options = &self.site.options;
+        let stream = Guarded::new(stream, options.stall_timeout);
+        let answers = TowerToHyperService::new(warp::service(routes(Arc::clone(&self.site))));
+        let asked = AtomicBool::new(false);
+        let service = service_fn(|mut request: Request<Incoming>| {
+            asked.store(true, Ordering::Relaxed);
+            // `CONNECT host:port` has no path, at which warp panics; this one leads nowhere.
+            if request.uri().path_and_query().is_none() {
+                *request.uri_mut() = Uri::from_static("*");
+            }
+            answers.call(request)
+        });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(self.options.header_timeout)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+            .header_read_timeout(options.header_timeout)
+            .serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
         let mut stopped = self.stopped.clone();
         let ended = tokio::select! {
+            // What has come in already is read before the end is seen.
+            biased;
             ended = &mut connection => ended,
             () = is_set(&mut stopped) => {
+                // hyper waits for the first request of a connection, though not for the next ones.
+                if !asked.load(Ordering::Relaxed) {
+                    return;
+                }
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }

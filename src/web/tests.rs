@@ -33,7 +33,7 @@ impl Backend for Stub {
 
 fn filter() -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + 'static {
     let options = Options::new("/metrics", 1).unwrap();
-    routes(Arc::new(Stub::default()), &options)
+    routes(Site::new(Arc::new(Stub::default()), options))
 }
 
 #[track_caller]

@@ -1,5 +1,9 @@
 //! What several test modules need.
 
+/// A client that writes requests byte by byte.
+pub mod client;
+/// The web layer over a backend that does as told.
+pub mod exporter;
 /// An admin interface that misbehaves as told.
 pub mod fake_envoy;
 /// A reader of the text format, written from its specification.
