@@ -14,10 +14,12 @@ use hashbrown::HashSet;
 use tokio::task::JoinSet;
 
 use crate::cli::{Cli, Command, Flags};
-use crate::config::{Config, Target};
+use crate::config::Config;
 use crate::exposition::{self, Body, Selection};
+use crate::names::Labels;
 use crate::poll::{Handle, Poller, Schedule, Task};
 use crate::snapshot::Snapshot;
+use crate::snapshot::builder::Settings;
 use crate::stat::StatType;
 use crate::telemetry::Telemetry;
 use crate::transport::{self, AdminAddress, Options, Query, Transport};
@@ -154,42 +156,34 @@ fn tasks(config: Config, telemetry: &Arc<Telemetry>) -> anyhow::Result<Vec<Task>
         interval: config.poll.interval,
         stale_after: config.poll.stale_after,
     };
-    let reserved: HashSet<String> = telemetry.names().map(str::to_owned).collect();
-    let pollers = pollers(config, &reserved)?;
-    let tasks = pollers.into_iter().map(|(target, poller)| {
-        let address = target.address.to_string();
-        Task::new(
-            &target.name,
-            &address,
-            schedule,
-            poller,
-            Arc::clone(telemetry),
-        )
-    });
-    Ok(tasks.collect())
-}
-
-fn pollers(config: Config, reserved: &HashSet<String>) -> anyhow::Result<Vec<(Target, Poller)>> {
     let options = options(&config);
-    let mapping = Arc::new(config.mapping);
-    let mut pollers = Vec::new();
+    let reserved: HashSet<String> = telemetry.names().map(str::to_owned).collect();
+    let settings = Settings {
+        mapping: Arc::new(config.mapping),
+        target_labels: Labels::new(),
+        relabel: Arc::new(config.relabel),
+        limits: config.limits,
+        reserved: Arc::new(reserved),
+    };
+    let mut tasks = Vec::new();
     for target in config.targets {
-        let transport = Transport::open(target.address.clone(), options.clone())?;
-        let poller = Poller::new(
-            transport,
-            config.poll.timeout,
-            Arc::clone(&mapping),
-            target.labels.clone(),
-            reserved.clone(),
-        );
-        pollers.push((target, poller));
+        let address = target.address.to_string();
+        let transport = Transport::open(target.address, options.clone())?;
+        let settings = Settings {
+            target_labels: target.labels,
+            ..settings.clone()
+        };
+        let poller = Poller::new(transport, config.poll.timeout, settings);
+        let telemetry = Arc::clone(telemetry);
+        let task = Task::new(&target.name, &address, schedule, poller, telemetry);
+        tasks.push(task);
     }
-    Ok(pollers)
+    Ok(tasks)
 }
 
 fn options(config: &Config) -> Options {
     Options {
-        max_body: config.limits.body,
+        max_body: config.max_body,
         selection: transport::Selection {
             used_only: config.poll.used_only,
             filter: config.poll.filter.clone(),

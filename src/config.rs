@@ -4,14 +4,19 @@
 //! Reading has no side effects. Every mistake is reported, with file, line and column where it
 //! stands in a file.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::mapping::{self, Mapping};
+use crate::mapping::rules::check_bounds;
+use crate::mapping::{self, FamilyBounds, Mapping, Source};
 use crate::names::{self, Labels};
+use crate::relabel;
+use crate::snapshot::Limits;
 use crate::transport::AdminAddress;
+use crate::yaml::{self, Attempt, Placed, Problem};
 
 /// The target's name where none is given.
 pub const DEFAULT_TARGET: &str = "envoy";
@@ -62,7 +67,11 @@ pub struct Config {
     pub poll: Poll,
     /// The compiled mapping.
     pub mapping: Mapping,
-    /// Bounds on what is taken in.
+    /// Rules that every series goes through.
+    pub relabel: relabel::Rules,
+    /// Largest answer that is read, in bytes.
+    pub max_body: u64,
+    /// Bounds on what comes of it.
     pub limits: Limits,
 }
 
@@ -92,13 +101,6 @@ pub struct Poll {
     pub filter: Option<String>,
 }
 
-/// Bounds on what is taken in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of one answer.
-    pub body: u64,
-}
-
 /// Settings that cannot be used, with every reason, one line each.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.join("\n"))]
@@ -108,35 +110,47 @@ pub struct Error(pub Vec<String>);
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct File {
-    targets: Vec<FileTarget>,
-    poll: FilePoll,
+    targets: Vec<Attempt<Placed<FileTarget>>>,
+    poll: Attempt<FilePoll>,
     mapping: Vec<String>,
-    limits: FileLimits,
+    metric_relabel_configs: Vec<Attempt<Placed<relabel::RuleConfig>>>,
+    histograms: Attempt<FileHistograms>,
+    limits: Attempt<FileLimits>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FileTarget {
     name: Option<String>,
-    admin_address: String,
+    admin_address: Placed<String>,
     #[serde(default)]
-    labels: std::collections::BTreeMap<String, String>,
+    labels: BTreeMap<String, Placed<String>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct FilePoll {
-    interval: Option<String>,
-    timeout: Option<String>,
-    stale_after: Option<String>,
+    interval: Option<Placed<String>>,
+    timeout: Option<Placed<String>>,
+    stale_after: Option<Placed<String>>,
     used_only: Option<bool>,
     filter: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FileHistograms {
+    buckets: BTreeMap<String, Placed<Vec<f64>>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct FileLimits {
-    body: Option<String>,
+    body: Option<Placed<String>>,
+    series: Option<Placed<u64>>,
+    series_per_family: Option<Placed<u64>>,
+    label_value_bytes: Option<Placed<u64>>,
+    labels_per_series: Option<Placed<u64>>,
 }
 
 impl Config {
@@ -147,28 +161,32 @@ impl Config {
             Some(path) => (read_file(path, &mut errors), path.display().to_string()),
             None => (File::default(), String::new()),
         };
-        let mut note = |reason: String| errors.push(format!("{origin}: {reason}"));
-        let targets = targets(&file, overrides, &mut note);
-        let poll = poll(&file.poll, overrides, &mut note);
-        let body = file.limits.body.as_deref().map(parse_size).transpose();
-        let body = body.unwrap_or_else(|reason| {
-            note(format!("limits.body: {reason}"));
-            None
-        });
-        let sources = if overrides.mapping.is_empty() {
-            &file.mapping
+        let mut problems = Vec::new();
+        let targets = targets(file.targets, overrides, &mut problems);
+        let poll = file.poll.take(&mut problems).unwrap_or_default();
+        let poll = resolve_poll(&poll, overrides, &mut problems);
+        let relabel = compile_relabel(file.metric_relabel_configs, &mut problems);
+        let histograms = file.histograms.take(&mut problems).unwrap_or_default();
+        let bounds = family_bounds(histograms, &mut problems);
+        let limits = file.limits.take(&mut problems).unwrap_or_default();
+        let (max_body, limits) = resolve_limits(&limits, &mut problems);
+        problems.sort();
+        errors.extend(problems.iter().map(|problem| format!("{origin}:{problem}")));
+        let mapping = if overrides.mapping.is_empty() {
+            // As in Prometheus, paths in a file start where the file is.
+            let base = overrides.config_file.as_deref().and_then(Path::parent);
+            load_mapping(&file.mapping, base, bounds, &mut errors)
         } else {
-            &overrides.mapping
+            load_mapping(&overrides.mapping, None, bounds, &mut errors)
         };
-        let mapping = load_mapping(sources, &mut errors);
         match mapping {
             Some(mapping) if errors.is_empty() => Ok(Self {
                 targets,
                 poll,
                 mapping,
-                limits: Limits {
-                    body: body.unwrap_or(DEFAULT_BODY_LIMIT),
-                },
+                relabel,
+                max_body,
+                limits,
             }),
             _ => Err(Error(errors)),
         }
@@ -184,89 +202,85 @@ fn read_file(path: &Path, errors: &mut Vec<String>) -> File {
             return File::default();
         }
     };
-    // A file of comments alone is a file of defaults.
-    let is_content = |line: &str| !line.trim().is_empty() && !line.trim().starts_with('#');
-    if !text.lines().any(is_content) {
-        return File::default();
-    }
-    serde_saphyr::from_str(&text).unwrap_or_else(|error| {
-        errors.push(format!("{shown}:{}", mapping::table::placed(&error)));
+    yaml::read(&text).unwrap_or_else(|problems| {
+        errors.extend(problems.iter().map(|problem| format!("{shown}:{problem}")));
         File::default()
     })
 }
 
-fn targets(file: &File, overrides: &Overrides, note: &mut impl FnMut(String)) -> Vec<Target> {
-    if let Some(address) = &overrides.admin_address {
-        if file.targets.len() > 1 {
-            note(
-                "targets: a flag or environment variable gives one address for several targets"
-                    .to_owned(),
-            );
-        }
-        let (name, labels) = match file.targets.first() {
-            Some(target) => (target.name.as_deref(), labels(target, note)),
-            None => (None, Labels::new()),
-        };
-        return vec![Target {
-            name: name.unwrap_or(DEFAULT_TARGET).to_owned(),
-            address: address.clone(),
-            labels,
-        }];
+fn targets(
+    written: Vec<Attempt<Placed<FileTarget>>>,
+    overrides: &Overrides,
+    problems: &mut Vec<Problem>,
+) -> Vec<Target> {
+    let written = yaml::take_all(written, problems);
+    if let (Some(_), Some(second)) = (&overrides.admin_address, written.get(1)) {
+        problems.push(second.problem(
+            "targets: a flag or environment variable gives one address for several targets",
+        ));
     }
     let mut targets: Vec<Target> = Vec::new();
-    for target in &file.targets {
-        let name = target.name.as_deref().unwrap_or(DEFAULT_TARGET).to_owned();
+    for target in &written {
+        let name = target.value.name.as_deref().unwrap_or(DEFAULT_TARGET);
         if name.is_empty() {
-            note("targets: a name is empty".to_owned());
+            problems.push(target.problem("targets: the name is empty"));
         }
         if targets.iter().any(|have| have.name == name) {
-            note(format!("targets: two are called '{name}'"));
+            problems.push(target.problem(format!("targets: two are called '{name}'")));
         }
-        match target.admin_address.parse::<AdminAddress>() {
+        let address = &target.value.admin_address;
+        let labels = labels(&target.value, problems);
+        match address.value.parse::<AdminAddress>() {
             Ok(address) => targets.push(Target {
-                labels: labels(target, note),
-                name,
-                address,
+                name: name.to_owned(),
+                address: overrides.admin_address.clone().unwrap_or(address),
+                labels,
             }),
-            Err(error) => note(format!("targets: '{name}': admin_address: {error}")),
+            Err(error) => problems.push(address.problem(format!("admin_address: {error}"))),
         }
     }
-    if targets.is_empty()
-        && let Ok(address) = DEFAULT_ADDRESS.parse()
-    {
-        targets.push(Target {
-            name: DEFAULT_TARGET.to_owned(),
-            address,
-            labels: Labels::new(),
-        });
+    if written.is_empty() {
+        let default = || DEFAULT_ADDRESS.parse().ok();
+        targets.extend(
+            overrides
+                .admin_address
+                .clone()
+                .or_else(default)
+                .map(|address| Target {
+                    name: DEFAULT_TARGET.to_owned(),
+                    address,
+                    labels: Labels::new(),
+                }),
+        );
     }
     targets
 }
 
 /// The labels of a target's series. One that has a name says so in `target`, so that its series
 /// never mix with another's; a lone target without a name gives the series that Envoy would.
-fn labels(target: &FileTarget, note: &mut impl FnMut(String)) -> Labels {
+fn labels(target: &FileTarget, problems: &mut Vec<Problem>) -> Labels {
     let mut labels = Labels::new();
     if let Some(name) = &target.name {
         labels.set("target".to_owned(), name.clone());
     }
     for (label, value) in &target.labels {
-        if !names::is_label_name(label) || label.starts_with("__") {
-            note(format!("targets: '{label}' is not a label name"));
+        if !names::is_label_name(label) || label.starts_with("__") || label == "le" {
+            problems.push(value.problem(format!("'{label}' is not a label name that may be set")));
         }
-        if labels.set(label.clone(), value.clone()).is_some() {
-            note("targets: the label 'target' is set by the target's name".to_owned());
+        if labels.set(label.clone(), value.value.clone()).is_some() {
+            problems.push(value.problem("the label 'target' is set by the target's name"));
         }
     }
     labels
 }
 
-fn poll(file: &FilePoll, overrides: &Overrides, note: &mut impl FnMut(String)) -> Poll {
-    let mut duration = |key: &str, written: &Option<String>, above: Option<Duration>| {
-        let parsed = written.as_deref().map(parse_duration).transpose();
-        let parsed = parsed.unwrap_or_else(|reason| {
-            note(format!("poll.{key}: {reason}"));
-            None
+fn resolve_poll(file: &FilePoll, overrides: &Overrides, problems: &mut Vec<Problem>) -> Poll {
+    let mut duration = |key: &str, written: &Option<Placed<String>>, above: Option<Duration>| {
+        let parsed = written.as_ref().and_then(|written| {
+            let parsed = parse_duration(&written.value);
+            parsed
+                .map_err(|reason| problems.push(written.problem(format!("poll.{key}: {reason}"))))
+                .ok()
         });
         above.or(parsed)
     };
@@ -276,7 +290,8 @@ fn poll(file: &FilePoll, overrides: &Overrides, note: &mut impl FnMut(String)) -
     let timeout = timeout.unwrap_or(DEFAULT_TIMEOUT);
     let stale_after = duration("stale_after", &file.stale_after, overrides.stale_after);
     if timeout.is_zero() {
-        note("poll.timeout: must be more than 0s".to_owned());
+        let place = file.timeout.as_ref();
+        problems.extend(place.map(|place| place.problem("poll.timeout: must be more than 0s")));
     }
     let filter = overrides.filter.clone().or_else(|| file.filter.clone());
     Poll {
@@ -289,24 +304,96 @@ fn poll(file: &FilePoll, overrides: &Overrides, note: &mut impl FnMut(String)) -
     }
 }
 
-/// Compiles the mapping: `native` stands for the shipped table, everything else for a file.
-fn load_mapping(sources: &[String], errors: &mut Vec<String>) -> Option<Mapping> {
-    let mut tables = Vec::new();
-    for source in sources {
-        match source.as_str() {
-            "native" => {}
-            "standard" | "basic" => {
-                errors.push(format!(
-                    "mapping: the profile '{source}' is not part of this version"
-                ));
-            }
-            path => match std::fs::read_to_string(path) {
-                Ok(text) => tables.push((path.to_owned(), text)),
-                Err(error) => errors.push(format!("{path}: {error}")),
-            },
+fn compile_relabel(
+    written: Vec<Attempt<Placed<relabel::RuleConfig>>>,
+    problems: &mut Vec<Problem>,
+) -> relabel::Rules {
+    let written = yaml::take_all(written, problems);
+    let configs: Vec<_> = written.iter().map(|rule| rule.value.clone()).collect();
+    relabel::Rules::compile(&configs).unwrap_or_else(|errors| {
+        for error in errors {
+            let place = error.rule.checked_sub(1).and_then(|at| written.get(at));
+            problems.extend(place.map(|place| place.problem(&error)));
+        }
+        relabel::Rules::default()
+    })
+}
+
+fn family_bounds(written: FileHistograms, problems: &mut Vec<Problem>) -> FamilyBounds {
+    let mut bounds = FamilyBounds::default();
+    for (pattern, values) in written.buckets {
+        if let Err(reason) = check_bounds(&values.value) {
+            problems.push(values.problem(format!("histograms.buckets: '{pattern}': {reason}")));
+        } else if pattern == "default" {
+            bounds.default = Some(values.value.into());
+        } else {
+            bounds.by_name.push((pattern, values.value.into()));
         }
     }
-    Mapping::compile(&tables)
+    // The more a pattern says, the earlier it is tried.
+    bounds
+        .by_name
+        .sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.replace('*', "").len()));
+    bounds
+}
+
+fn resolve_limits(file: &FileLimits, problems: &mut Vec<Problem>) -> (u64, Limits) {
+    let mut count = |key: &str, written: &Option<Placed<u64>>, default: usize| {
+        let Some(written) = written else {
+            return default;
+        };
+        let count = usize::try_from(written.value)
+            .ok()
+            .filter(|count| *count > 0);
+        count.unwrap_or_else(|| {
+            problems.push(written.problem(format!("limits.{key}: must be more than 0")));
+            default
+        })
+    };
+    let default = Limits::default();
+    let limits = Limits {
+        series: count("series", &file.series, default.series),
+        series_per_family: count(
+            "series_per_family",
+            &file.series_per_family,
+            default.series_per_family,
+        ),
+        label_value_bytes: count(
+            "label_value_bytes",
+            &file.label_value_bytes,
+            default.label_value_bytes,
+        ),
+        labels: count("labels_per_series", &file.labels_per_series, default.labels),
+    };
+    let body = file.body.as_ref().and_then(|written| {
+        parse_size(&written.value)
+            .map_err(|reason| problems.push(written.problem(format!("limits.body: {reason}"))))
+            .ok()
+    });
+    (body.unwrap_or(DEFAULT_BODY_LIMIT), limits)
+}
+
+/// Compiles the mapping: the name of a profile, or the path of a table.
+fn load_mapping(
+    sources: &[String],
+    base: Option<&Path>,
+    bounds: FamilyBounds,
+    errors: &mut Vec<String>,
+) -> Option<Mapping> {
+    let mut read = Vec::new();
+    for source in sources {
+        if mapping::is_profile(source) {
+            read.push(Source::Profile(source.clone()));
+            continue;
+        }
+        let path = base.map_or_else(|| PathBuf::from(source), |base| base.join(source));
+        let name = path.display().to_string();
+        match std::fs::read_to_string(&path) {
+            Ok(text) => read.push(Source::File { name, text }),
+            Err(error) => errors.push(format!("{name}: {error}")),
+        }
+    }
+    Mapping::compile(&read, bounds)
         .map_err(|error| errors.extend(error.reasons))
         .ok()
 }

@@ -49,6 +49,7 @@ pub fn explain(
             };
             line(&mut text, "series", &series);
         }
+        Verdict::Dropped => line(&mut text, "series", "none: a rule drops it"),
         Verdict::Invalid => line(
             &mut text,
             "series",

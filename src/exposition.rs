@@ -93,7 +93,7 @@ impl Body {
             }
             FamilyType::Counter | FamilyType::Gauge | FamilyType::Unknown => {
                 for (block, value) in family.scalars(before) {
-                    text::integer(out, family.name(), block, value);
+                    text::number(out, family.name(), block, value);
                     self.series += 1;
                     if out.len() >= PIECE {
                         break;

@@ -1,4 +1,4 @@
-//! What a family is: its type as Prometheus knows it. The series of a family are kept by the
+//! What a family is: its type as Prometheus knows it, and how its numbers are shown. The series of a family are kept by the
 //! snapshot; this module only holds the nouns shared by mapping, snapshot and exposition.
 
 use crate::stat::StatType;
@@ -35,5 +35,40 @@ impl FamilyType {
             Self::Histogram => "histogram",
             Self::Unknown => "untyped",
         }
+    }
+}
+
+/// What a stat's numbers are multiplied by to be shown in the family's unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Factor {
+    /// Times this.
+    pub mul: u32,
+    /// Divided by this.
+    pub div: u32,
+}
+
+impl Factor {
+    /// Numbers are shown as they are.
+    pub const ONE: Self = Self { mul: 1, div: 1 };
+
+    /// Numbers are divided.
+    pub const fn over(div: u32) -> Self {
+        Self { mul: 1, div }
+    }
+
+    /// The number in the family's unit, exact where the division is.
+    pub fn apply(self, value: f64) -> f64 {
+        value * f64::from(self.mul) / f64::from(self.div)
+    }
+
+    /// The number in the stat's own unit.
+    pub fn undo(self, value: f64) -> f64 {
+        value * f64::from(self.div) / f64::from(self.mul)
+    }
+}
+
+impl Default for Factor {
+    fn default() -> Self {
+        Self::ONE
     }
 }

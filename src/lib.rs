@@ -16,6 +16,7 @@
 //! |---|---|---|
 //! | [`stat`], [`names`], [`family`] | text | the nouns, and the grammar of names and labels |
 //! | [`histogram`] | Envoy's log-linear bins | count, sum, cumulative buckets |
+//! | [`relabel`] | the labels of a series | the same relabeled, or nothing |
 //! | [`decode`] | JSON of the admin interface | stats, one by one |
 //! | [`mapping`] | a stat name | family, labels, HELP, unit |
 //! | [`snapshot`] | stats of one poll | families and series, immutable and shared |
@@ -26,8 +27,9 @@
 //! | [`web`], [`status`], [`explain`] | HTTP requests; a name | responses; text for people |
 //! | [`config`], [`cli`], [`app`] | flags, environment, files | a running program |
 //!
-//! A module imports only from those above it in this order: nouns, histogram, decode, mapping,
-//! snapshot, exposition, telemetry, transport, poll, web, config, cli, app. A test holds that.
+//! A module imports only from those above it in this order: nouns, histogram and relabel,
+//! decode, mapping, snapshot, exposition, telemetry, transport, poll, web, config, cli, app. A test
+//! holds that.
 //!
 //! # Invariants
 //!
@@ -52,9 +54,11 @@ pub mod histogram;
 pub mod mapping;
 pub mod names;
 pub mod poll;
+pub mod relabel;
 pub mod snapshot;
 pub mod stat;
 pub mod status;
 pub mod telemetry;
 pub mod transport;
 pub mod web;
+pub mod yaml;

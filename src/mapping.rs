@@ -1,85 +1,115 @@
 //! The mapping table: a stat in, the family and labels of its series out.
 //!
-//! The table is data in two layers. *Tag rules* take a stat name apart into a base name and tags;
-//! the *catalogue* says what the base name is. The written form ([`table`]) and the compiled form
-//! ([`Mapping`]) are two types, so that a table with a mistake cannot come to be used. Naming
-//! follows the profile `native`: what Envoy's own Prometheus endpoint writes, right where Envoy is
-//! wrong.
+//! The table is data in layers. *Tag rules* take a stat name apart into a base name and tags; the
+//! *catalogue* says what the base name is; a *naming* says what family and labels are called; and
+//! *rules* change any of it for single stats. The written form ([`table`]) and the compiled form
+//! ([`Mapping`]) are two types, so that a table with a mistake cannot come to be used.
 //!
 //! All of this runs for a stat name that is new, and never again for it.
 
 pub mod catalogue;
+mod compile;
 pub mod endpoints;
+mod naming;
+pub mod rules;
 pub mod scopes;
 pub mod table;
 pub mod tags;
 pub mod tokens;
 
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use crate::family::{Factor, FamilyType};
 use crate::names::{self, Labels};
 use crate::stat::StatType;
 
 use catalogue::{Catalogue, Entry};
+use compile::UnitBounds;
 use endpoints::Endpoints;
+use rules::{Compiled, Rules, Said};
 use scopes::{ScopeRules, ScopedName, Scopes};
-use table::{Defaults, ExplicitTags, Table};
+use table::{ExplicitTags, Join, Naming, ScalarType, Unit};
 use tags::{Extraction, TagRules};
+use tokens::TokenPattern;
 
-/// The shipped tables: file name and text.
-const SHIPPED: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/mappings.rs"));
-
-/// Stats with these first tokens come from extensions that name them in full.
-const CUSTOM_NAMESPACES: [&str; 2] = ["wasmcustom.", "dynamicmodulescustom."];
-
-/// The label that holds the text of a text readout.
-const TEXT_LABEL: &str = "text_value";
+pub use compile::{Error, Source, is_profile};
 
 /// The HELP of a stat that no entry describes.
 pub const UNDESCRIBED: &str = "No entry of the mapping table describes this Envoy stat.";
 
-/// A table that cannot be used, with every reason.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", .reasons.join("\n"))]
-pub struct Error {
-    /// One line each: `file:line:column: reason` where a place is known, else `file: reason`.
-    pub reasons: Vec<String>,
+/// Bucket bounds for families by name, above what the tables say.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FamilyBounds {
+    /// For every family that no pattern below matches.
+    pub default: Option<Arc<[f64]>>,
+    /// By family name, where `*` stands for any text. The first that matches holds.
+    pub by_name: Vec<(String, Arc<[f64]>)>,
 }
 
 /// A compiled mapping.
 #[derive(Debug)]
 pub struct Mapping {
+    naming: Naming,
     /// The shipped tag rules, by which the catalogue's base names are cut.
     shipped_tags: TagRules,
     /// The rules that make labels, where they are not the shipped ones.
     tags: Option<TagRules>,
     explicit: Vec<ExplicitTags>,
     scopes: ScopeRules,
+    labels: HashMap<String, String>,
+    words: HashMap<String, String>,
     catalogue: Catalogue,
+    rules: Rules,
+    unit_bounds: UnitBounds,
+    family_bounds: FamilyBounds,
+    keep: Vec<TokenPattern>,
 }
 
 /// What becomes of a stat.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
     /// It is exported.
     Mapped(Mapped),
+    /// A rule says that it has no series.
+    Dropped,
     /// It cannot be: no legal family name comes of it.
     Invalid,
 }
 
 /// The series that a stat becomes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Mapped {
     /// Name of the family.
     pub family: String,
-    /// Envoy's type, else the table's.
-    pub stat_type: Option<StatType>,
+    /// Its type.
+    pub family_type: FamilyType,
     /// Labels of the series.
     pub labels: Labels,
     /// HELP of the family.
     pub help: String,
-    /// The table's unit.
-    pub unit: Option<table::Unit>,
-    /// Whether an entry of the catalogue describes it.
+    /// The unit that the family is shown in.
+    pub unit: Option<Unit>,
+    /// What leads from the stat's numbers to that unit.
+    pub factor: Factor,
+    /// The bounds of a histogram's buckets.
+    pub bounds: BoundsFrom,
+    /// How stats that end in this series are joined.
+    pub join: Option<Join>,
+    /// Whether an entry of the catalogue, or a rule, describes it.
     pub described: bool,
+}
+
+/// Where the bounds of a histogram's buckets come from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum BoundsFrom {
+    /// From Envoy, whatever it has in force.
+    Envoy,
+    /// From the table, in the unit that is shown.
+    Table(Arc<[f64]>),
+    /// From the table, unless Envoy's configuration sets others than its default ones.
+    TableUnlessSet(Arc<[f64]>),
 }
 
 /// How a name was taken apart, step by step.
@@ -91,91 +121,15 @@ pub struct Explanation<'m> {
     pub extraction: Extraction,
     /// The catalogue's entry.
     pub entry: Option<&'m Entry>,
-    /// The type the table expects where Envoy's is not known.
+    /// The rules that apply, in order.
+    pub rules: Vec<&'m Compiled>,
+    /// The type of the stat, as far as it is known.
     pub stat_type: Option<StatType>,
     /// The series.
     pub verdict: Verdict,
 }
 
 impl Mapping {
-    /// The shipped tables alone.
-    pub fn native() -> Result<Self, Error> {
-        Self::compile(&[])
-    }
-
-    /// The shipped tables with the user's behind them: file name and text each.
-    pub fn compile(user: &[(String, String)]) -> Result<Self, Error> {
-        let mut reasons = Vec::new();
-        let mut mapping = Self {
-            shipped_tags: TagRules::default(),
-            tags: None,
-            explicit: Vec::new(),
-            scopes: ScopeRules::default(),
-            catalogue: Catalogue::default(),
-        };
-        for (file, text) in SHIPPED {
-            match table::parse(file, text) {
-                Ok(table) => {
-                    let tags = mapping.add(file, &table, &mut reasons);
-                    if let Some((rules, _)) = tags {
-                        mapping.shipped_tags.extend(rules);
-                    }
-                }
-                Err(error) => reasons.push(error.to_string()),
-            }
-        }
-        for (file, text) in user {
-            match table::parse(file, text) {
-                Ok(table) => {
-                    if let Some((rules, defaults)) = mapping.add(file, &table, &mut reasons) {
-                        mapping.add_user_tags(rules, defaults);
-                    }
-                }
-                Err(error) => reasons.push(error.to_string()),
-            }
-        }
-        if reasons.is_empty() {
-            Ok(mapping)
-        } else {
-            Err(Error { reasons })
-        }
-    }
-
-    /// Takes in all of a table but its tag rules, which it gives back compiled.
-    fn add(
-        &mut self,
-        file: &str,
-        table: &Table,
-        reasons: &mut Vec<String>,
-    ) -> Option<(TagRules, Defaults)> {
-        self.explicit.extend(table.explicit_tags.iter().cloned());
-        match ScopeRules::compile(&table.scopes) {
-            Ok(rules) => self.scopes.extend(rules),
-            Err(errors) => reasons.extend(errors.iter().map(|error| format!("{file}: {error}"))),
-        }
-        if let Err(errors) = self.catalogue.extend(&table.catalogue) {
-            reasons.extend(errors.iter().map(|error| format!("{file}: {error}")));
-        }
-        let tags = table.tags.as_ref()?;
-        match TagRules::compile(&tags.rules, tags.names) {
-            Ok(rules) => Some((rules, tags.defaults)),
-            Err(errors) => {
-                reasons.extend(errors.iter().map(|error| format!("{file}: {error}")));
-                None
-            }
-        }
-    }
-
-    fn add_user_tags(&mut self, rules: TagRules, defaults: Defaults) {
-        let mut base = match (defaults, self.tags.take()) {
-            (Defaults::Replace, _) => TagRules::default(),
-            (Defaults::Keep, Some(before)) => before,
-            (Defaults::Keep, None) => self.shipped_tags.clone(),
-        };
-        base.extend(rules);
-        self.tags = Some(base);
-    }
-
     /// The rules that tell scope names.
     pub fn scopes(&self) -> &ScopeRules {
         &self.scopes
@@ -184,6 +138,19 @@ impl Mapping {
     /// What the catalogue says.
     pub fn catalogue(&self) -> &Catalogue {
         &self.catalogue
+    }
+
+    /// What is done with single stats.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// The number that the series of a text readout has.
+    pub fn text_number(&self) -> u64 {
+        match self.naming {
+            Naming::Native => 0,
+            Naming::Standard => 1,
+        }
     }
 
     /// The type that the catalogue expects of a stat whose type Envoy did not say.
@@ -215,6 +182,7 @@ impl Mapping {
         text: Option<&str>,
     ) -> Explanation<'_> {
         let (read, shipped, entry) = self.describe(scopes, name);
+        let shipped_base = shipped.base.clone();
         let mut extraction = match self.explicit_tags(name) {
             Some(explicit) => explicit,
             None => match &self.tags {
@@ -233,14 +201,145 @@ impl Mapping {
                 tags: fixed.chain(endpoint.tags).collect(),
             };
         }
+        let entry = entry.or_else(|| self.catalogue.find(&extraction.base));
         let stat_type = stat_type.or(entry.map(|entry| entry.stat_type));
-        let verdict = verdict(&extraction, entry, stat_type, text);
+        let mut bases = vec![extraction.base.as_str()];
+        if shipped_base != extraction.base {
+            bases.insert(0, &shipped_base);
+        }
+        let labels = self.labels_of(&extraction, entry, stat_type, text);
+        let said = self.rules.say(&bases, &labels);
+        let rules = said.by.clone();
+        let kept = self.keep.is_empty()
+            || self
+                .keep
+                .iter()
+                .any(|pattern| bases.iter().any(|base| pattern.captures(base).is_some()));
+        let verdict = if said.drop.unwrap_or(!kept) {
+            Verdict::Dropped
+        } else {
+            self.mapped(&extraction.base, entry, stat_type, labels, said)
+        };
         Explanation {
             scoped: read.scoped().to_owned(),
             extraction,
             entry,
+            rules,
             stat_type,
             verdict,
+        }
+    }
+
+    fn labels_of(
+        &self,
+        extraction: &Extraction,
+        entry: Option<&Entry>,
+        stat_type: Option<StatType>,
+        text: Option<&str>,
+    ) -> Labels {
+        let mut labels = Labels::new();
+        for (tag, value) in &extraction.tags {
+            let mut label = match self.labels.get(tag) {
+                Some(label) => label.clone(),
+                None => naming::label(self.naming, tag),
+            };
+            if label == "le" && stat_type == Some(StatType::Histogram) {
+                // A histogram's own label; Prometheus renames what collides with its own so.
+                label.insert_str(0, "exported_");
+            }
+            // Two tags that end in one label name: the first stays, as no reader takes both.
+            if labels.value(&label).is_none() {
+                labels.set(label, value.clone());
+            }
+        }
+        if self.naming == Naming::Standard
+            && let Some(entry) = entry
+        {
+            for (placeholder, span) in entry.captures(&extraction.base) {
+                let value = extraction.base.get(span).unwrap_or_default();
+                if labels.value(placeholder).is_none() {
+                    labels.set(placeholder.to_owned(), value.to_owned());
+                }
+            }
+        }
+        if let Some(text) = text {
+            let label = match self.naming {
+                Naming::Native => "text_value",
+                Naming::Standard => "value",
+            };
+            labels.set(label.to_owned(), text.to_owned());
+        }
+        labels
+    }
+
+    fn mapped(
+        &self,
+        base: &str,
+        entry: Option<&Entry>,
+        stat_type: Option<StatType>,
+        mut labels: Labels,
+        said: Said<'_>,
+    ) -> Verdict {
+        let (stat_type, family_type) = types(stat_type, said.scalar_type);
+        let unit = said.unit.or(entry.and_then(|entry| entry.unit));
+        let (unit, factor) = match (self.naming, unit) {
+            (Naming::Standard, Some(unit)) => {
+                let (base, factor) = unit.base();
+                (Some(base), factor)
+            }
+            (Naming::Native, _) | (_, None) => (unit, Factor::ONE),
+        };
+        let family = said.name.or_else(|| match self.naming {
+            Naming::Native => naming::native(base),
+            Naming::Standard => {
+                let captures = entry.map(|entry| entry.captures(base)).unwrap_or_default();
+                let spans: Vec<_> = captures.into_iter().map(|(_, span)| span).collect();
+                let last = |word: &str| self.words.get(word).cloned();
+                naming::standard(base, &spans, stat_type, unit, last)
+            }
+        });
+        let Some(family) = family else {
+            return Verdict::Invalid;
+        };
+        if !names::is_metric_name(&family) {
+            return Verdict::Invalid;
+        }
+        for (label, value) in said.labels {
+            if value.is_empty() {
+                labels.remove(label);
+            } else {
+                labels.set(label.to_owned(), value);
+            }
+        }
+        let help = said.help.or(entry.map(|entry| entry.help.as_str()));
+        Verdict::Mapped(Mapped {
+            bounds: self.bounds(&family, unit, said.buckets),
+            family,
+            family_type,
+            labels,
+            help: help.unwrap_or(UNDESCRIBED).to_owned(),
+            unit,
+            factor,
+            join: said.join,
+            described: help.is_some(),
+        })
+    }
+
+    fn bounds(&self, family: &str, unit: Option<Unit>, said: Option<&Arc<[f64]>>) -> BoundsFrom {
+        let configured = self.family_bounds.by_name.iter();
+        let configured = configured
+            .filter(|(pattern, _)| names::glob_matches(pattern, family))
+            .map(|(_, bounds)| bounds);
+        let table = configured
+            .chain(said)
+            .chain(&self.family_bounds.default)
+            .next();
+        if let Some(bounds) = table {
+            return BoundsFrom::Table(Arc::clone(bounds));
+        }
+        match self.unit_bounds.of(unit) {
+            Some(bounds) => BoundsFrom::TableUnlessSet(Arc::clone(bounds)),
+            None => BoundsFrom::Envoy,
         }
     }
 
@@ -290,52 +389,16 @@ impl Mapping {
     }
 }
 
-/// Names the series as the profile `native` does.
-fn verdict(
-    extraction: &Extraction,
-    entry: Option<&Entry>,
-    stat_type: Option<StatType>,
-    text: Option<&str>,
-) -> Verdict {
-    let Some(family) = native_family(&extraction.base) else {
-        return Verdict::Invalid;
-    };
-    let mut labels = Labels::new();
-    for (tag, value) in &extraction.tags {
-        let mut label = names::label_name(tag);
-        if label == "le" && stat_type == Some(StatType::Histogram) {
-            // A histogram's own label; Prometheus renames what collides with its own labels so.
-            label.insert_str(0, "exported_");
-        }
-        // Two tags that end in one label name: the first stays, as no reader takes both.
-        if labels.value(&label).is_none() {
-            labels.set(label, value.clone());
-        }
+/// The type by which a family is named, and its own.
+fn types(stat_type: Option<StatType>, said: Option<ScalarType>) -> (Option<StatType>, FamilyType) {
+    let is_scalar = !matches!(stat_type, Some(StatType::Histogram | StatType::TextReadout));
+    match said.filter(|_| is_scalar) {
+        Some(ScalarType::Counter) => (Some(StatType::Counter), FamilyType::Counter),
+        Some(ScalarType::Gauge) => (Some(StatType::Gauge), FamilyType::Gauge),
+        Some(ScalarType::Untyped) => (None, FamilyType::Unknown),
+        None => (
+            stat_type,
+            stat_type.map_or(FamilyType::Unknown, FamilyType::of),
+        ),
     }
-    if let Some(text) = text {
-        labels.set(TEXT_LABEL.to_owned(), text.to_owned());
-    }
-    Verdict::Mapped(Mapped {
-        family,
-        stat_type,
-        labels,
-        help: entry.map_or(UNDESCRIBED, |entry| &entry.help).to_owned(),
-        unit: entry.and_then(|entry| entry.unit),
-        described: entry.is_some(),
-    })
-}
-
-/// `envoy_` and the base name, sanitised; the custom namespaces stand for themselves.
-fn native_family(base: &str) -> Option<String> {
-    let custom = CUSTOM_NAMESPACES
-        .iter()
-        .find_map(|namespace| base.strip_prefix(namespace));
-    let mut family = String::with_capacity(base.len() + 6);
-    if let Some(rest) = custom {
-        names::push_sanitized(&mut family, rest);
-    } else {
-        family.push_str("envoy_");
-        names::push_sanitized(&mut family, base);
-    }
-    names::is_metric_name(&family).then_some(family)
 }

@@ -93,6 +93,33 @@ pub fn number_text(value: f64) -> String {
     }
 }
 
+/// Whether `text` is of the form of `pattern`, where `*` stands for any text.
+///
+/// ```
+/// use envoy_exporter::names::glob_matches;
+/// assert!(glob_matches("envoy_cluster_*_seconds", "envoy_cluster_upstream_rq_time_seconds"));
+/// assert!(!glob_matches("envoy_cluster", "envoy_cluster_name"));
+/// ```
+pub fn glob_matches(pattern: &str, text: &str) -> bool {
+    let Some((first, rest)) = pattern.split_once('*') else {
+        return pattern == text;
+    };
+    let Some(mut text) = text.strip_prefix(first) else {
+        return false;
+    };
+    let mut parts = rest.split('*').peekable();
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return text.ends_with(part);
+        }
+        match text.find(part) {
+            Some(at) => text = text.get(at + part.len()..).unwrap_or_default(),
+            None => return false,
+        }
+    }
+    true
+}
+
 /// A label set: sorted by name, each name once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Labels(Vec<(String, String)>);
@@ -118,6 +145,11 @@ impl Labels {
                 None
             }
         }
+    }
+
+    /// How many labels there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// The value of `name`.

@@ -7,18 +7,13 @@
 
 mod target;
 
-use std::sync::Arc;
 use std::time::Duration;
-
-use hashbrown::HashSet;
 
 use crate::decode::{self, Value};
 use crate::histogram::Generation;
-use crate::mapping::Mapping;
 use crate::mapping::endpoints::Endpoint;
-use crate::names::Labels;
 use crate::snapshot::Snapshot;
-use crate::snapshot::builder::{Builder, Missing};
+use crate::snapshot::builder::{Builder, Missing, Settings};
 use crate::stat::StatType;
 use crate::telemetry::Outcome;
 use crate::transport::{self, Query, Transport};
@@ -79,9 +74,7 @@ pub struct Polled {
 pub struct Poller {
     transport: Transport,
     timeout: Duration,
-    mapping: Arc<Mapping>,
-    labels: Labels,
-    reserved: HashSet<String>,
+    settings: Settings,
     /// Absent only while a blocking thread has it, and after a panic there.
     builder: Option<Box<Builder>>,
     body: Vec<u8>,
@@ -93,19 +86,11 @@ const BODY_SLACK: usize = 4;
 
 impl Poller {
     /// A poller that has read nothing yet.
-    pub fn new(
-        transport: Transport,
-        timeout: Duration,
-        mapping: Arc<Mapping>,
-        labels: Labels,
-        reserved: HashSet<String>,
-    ) -> Self {
+    pub fn new(transport: Transport, timeout: Duration, settings: Settings) -> Self {
         Self {
             transport,
             timeout,
-            mapping,
-            labels,
-            reserved,
+            settings,
             builder: None,
             body: Vec::new(),
         }
@@ -188,13 +173,11 @@ impl Poller {
         &mut self,
         work: impl FnOnce(&mut Builder, &[u8]) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let mut builder = self.builder.take().unwrap_or_else(|| {
-            Box::new(Builder::new(
-                Arc::clone(&self.mapping),
-                self.labels.clone(),
-                self.reserved.clone(),
-            ))
-        });
+        let settings = &self.settings;
+        let mut builder = self
+            .builder
+            .take()
+            .unwrap_or_else(|| Box::new(Builder::new(settings.clone())));
         let body = std::mem::take(&mut self.body);
         let done = tokio::task::spawn_blocking(move || {
             let result = work(&mut builder, &body);

@@ -12,14 +12,16 @@
 pub mod builder;
 mod layout;
 mod names;
+mod report;
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::family::FamilyType;
+use crate::family::{Factor, FamilyType};
 use crate::mapping::table::Unit;
 
-pub use layout::{DropReason, Layout, Report};
+pub use layout::{Layout, Parts};
+pub use report::{DropReason, Limits, Report};
 
 /// One poll of one target.
 #[derive(Debug)]
@@ -43,6 +45,36 @@ pub struct Family<'s> {
     info: &'s layout::FamilyInfo,
 }
 
+/// The value of a scalar series: `raw`, times and over the factor's parts, over `over`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Number {
+    /// As Envoy said it, or the sum of what it said.
+    pub raw: u64,
+    /// What leads to the unit that is shown.
+    pub factor: Factor,
+    /// How many stats a mean is taken of, else 1.
+    pub over: u32,
+}
+
+impl Number {
+    /// A number that is shown as it is.
+    pub const fn whole(raw: u64) -> Self {
+        Self {
+            raw,
+            factor: Factor::ONE,
+            over: 1,
+        }
+    }
+
+    /// The nearest double.
+    #[expect(clippy::cast_precision_loss, reason = "a double is what is asked for")]
+    pub fn as_f64(self) -> f64 {
+        let times = u128::from(self.raw) * u128::from(self.factor.mul);
+        let over = u64::from(self.factor.div) * u64::from(self.over);
+        times as f64 / over as f64
+    }
+}
+
 /// The value of a histogram series.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HistogramValue<'s> {
@@ -50,6 +82,8 @@ pub struct HistogramValue<'s> {
     pub count: u64,
     /// Estimated sum of the samples.
     pub sum: f64,
+    /// Which samples are written besides the buckets below.
+    pub parts: Parts,
     /// Upper bounds, rising, without `+Inf`.
     pub bounds: &'s [f64],
     /// The bounds as label values.
@@ -119,7 +153,7 @@ impl<'s> Family<'s> {
     }
 
     /// Label block and value of the scalar series from the `skip`th on.
-    pub fn scalars(&self, skip: usize) -> impl Iterator<Item = (&'s str, u64)> + use<'s> {
+    pub fn scalars(&self, skip: usize) -> impl Iterator<Item = (&'s str, Number)> + use<'s> {
         let range = match self.info.family_type {
             FamilyType::Histogram => 0..0,
             _ => from(&self.info.series, skip),
@@ -127,10 +161,17 @@ impl<'s> Family<'s> {
         let layout = &self.snapshot.layout;
         let labels = slice(&layout.scalar_labels, &range);
         let values = slice(&self.snapshot.scalars, &range);
-        labels
-            .iter()
-            .zip(values)
-            .map(|(block, value)| (layout.block(*block), *value))
+        let factor = self.info.factor;
+        (range.start..)
+            .zip(labels.iter().zip(values))
+            .map(move |(at, (block, value))| {
+                let number = Number {
+                    raw: *value,
+                    factor,
+                    over: layout.averaged(at),
+                };
+                (layout.block(*block), number)
+            })
     }
 
     /// Label block and value of the histogram series from the `skip`th on.
@@ -146,13 +187,15 @@ impl<'s> Family<'s> {
         let layout = &snapshot.layout;
         let places = slice(&layout.histograms, &range);
         let totals = slice(&snapshot.histograms.totals, &range);
-        places.iter().zip(totals).map(|(place, (count, sum))| {
+        let factor = self.info.factor;
+        places.iter().zip(totals).map(move |(place, (count, sum))| {
             let bounds = layout.bounds(place.bounds);
             let start = place.first_bucket as usize;
             let value = HistogramValue {
                 count: *count,
-                sum: *sum,
-                bounds,
+                sum: factor.apply(*sum),
+                bounds: layout.shown_bounds(place.bounds),
+                parts: place.parts,
                 le: layout.le(place.bounds),
                 buckets: slice(&snapshot.histograms.buckets, &(start..start + bounds.len())),
             };

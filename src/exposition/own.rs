@@ -8,7 +8,7 @@ use prometheus::proto::{MetricFamily, MetricType};
 use super::{Selection, text};
 use crate::family::FamilyType;
 use crate::names::{Labels, number_text};
-use crate::snapshot::HistogramValue;
+use crate::snapshot::{HistogramValue, Parts};
 
 /// Writes the selected families as text 0.0.4.
 pub fn write(out: &mut Vec<u8>, families: &[MetricFamily], selection: &Selection) {
@@ -54,6 +54,7 @@ fn histogram(out: &mut Vec<u8>, name: &str, block: &str, metric: &prometheus::pr
         .unzip();
     let le: Vec<Box<str>> = bounds.iter().map(|at| number_text(*at).into()).collect();
     let value = HistogramValue {
+        parts: Parts::ALL,
         count: histogram.get_sample_count(),
         sum: histogram.get_sample_sum(),
         bounds: &bounds,

@@ -6,7 +6,7 @@
 
 use crate::family::FamilyType;
 use crate::names::number_text;
-use crate::snapshot::HistogramValue;
+use crate::snapshot::{HistogramValue, Number};
 
 /// The content type.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -29,14 +29,38 @@ pub fn header(out: &mut Vec<u8>, name: &str, family_type: FamilyType, help: &str
 
 /// Writes a sample with a whole number.
 pub fn integer(out: &mut Vec<u8>, name: &str, block: &str, value: u64) {
-    sample(
-        out,
-        name,
-        "",
-        block,
-        None,
-        itoa::Buffer::new().format(value),
-    );
+    let mut digits = itoa::Buffer::new();
+    sample(out, name, "", block, None, digits.format(value));
+}
+
+/// Writes a sample with a number of a snapshot: whole ones and those over a power of ten to the
+/// last digit.
+pub fn number(out: &mut Vec<u8>, name: &str, block: &str, value: Number) {
+    if value == Number::whole(value.raw) {
+        integer(out, name, block, value.raw);
+    } else if let Some(text) = decimal(value) {
+        sample(out, name, "", block, None, &text);
+    } else {
+        float(out, name, block, value.as_f64());
+    }
+}
+
+/// The exact text, where the number has one of a power of ten.
+fn decimal(value: Number) -> Option<String> {
+    let over = u128::from(value.factor.div);
+    let places = over.checked_ilog10()?;
+    if value.over != 1 || over != 10_u128.pow(places) {
+        return None;
+    }
+    let times = u128::from(value.raw) * u128::from(value.factor.mul);
+    let mut text = (times / over).to_string();
+    let rest = times % over;
+    if rest > 0 {
+        let digits = format!("{rest:0width$}", width = places as usize);
+        text.push('.');
+        text.push_str(digits.trim_end_matches('0'));
+    }
+    Some(text)
 }
 
 /// Writes a sample with any number.
@@ -51,9 +75,15 @@ pub fn histogram(out: &mut Vec<u8>, name: &str, block: &str, value: &HistogramVa
         sample(out, name, "_bucket", block, Some(le), digits.format(*count));
     }
     let count = digits.format(value.count);
-    sample(out, name, "_bucket", block, Some("+Inf"), count);
-    sample(out, name, "_sum", block, None, &number_text(value.sum));
-    sample(out, name, "_count", block, None, count);
+    if value.parts.infinity {
+        sample(out, name, "_bucket", block, Some("+Inf"), count);
+    }
+    if value.parts.sum {
+        sample(out, name, "_sum", block, None, &number_text(value.sum));
+    }
+    if value.parts.count {
+        sample(out, name, "_count", block, None, count);
+    }
 }
 
 fn sample(out: &mut Vec<u8>, name: &str, suffix: &str, block: &str, le: Option<&str>, value: &str) {
@@ -76,6 +106,31 @@ fn push(out: &mut Vec<u8>, parts: &[&str]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::family::Factor;
+    use crate::snapshot::Parts;
+
+    #[test]
+    fn numbers_lose_nothing() {
+        let over = |raw, mul, div, over| Number {
+            raw,
+            factor: Factor { mul, div },
+            over,
+        };
+        for (value, want) in [
+            (over(u64::MAX, 1, 1, 1), "18446744073709551615"),
+            (over(u64::MAX, 1, 1000, 1), "18446744073709551.615"),
+            (over(1500, 1, 1000, 1), "1.5"),
+            (over(1, 1, 1_000_000, 1), "0.000001"),
+            (over(2000, 1, 1000, 1), "2"),
+            (over(3, 86_400, 1, 1), "259200"),
+            (over(10, 1, 1, 4), "2.5"),
+            (over(0, 1, 100, 1), "0"),
+        ] {
+            let mut out = Vec::new();
+            number(&mut out, "a", "", value);
+            assert_eq!(String::from_utf8(out).unwrap(), format!("a {want}\n"));
+        }
+    }
 
     #[test]
     fn every_form_of_sample() {
@@ -87,6 +142,7 @@ mod tests {
         let value = HistogramValue {
             count: 3,
             sum: 4.5,
+            parts: Parts::ALL,
             bounds: &[1.0, 2.5],
             le: &["1".into(), "2.5".into()],
             buckets: &[1, 2],

@@ -3,11 +3,14 @@
 //! Most names are plain text and found by one look-up; those with placeholders are tried from the
 //! most to the least specific. The look-up runs once for a stat name, not every poll.
 
+use std::ops::Range;
+
 use hashbrown::HashMap;
 
-use super::table::{Section, Unit};
+use super::table::{Section, Stat, Unit};
 use super::tokens::TokenPattern;
 use crate::stat::StatType;
+use crate::yaml::Problem;
 
 /// What the table says of a stat.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +23,27 @@ pub struct Entry {
     pub help: String,
     /// Unit of the values, where they have one.
     pub unit: Option<Unit>,
+    /// The name's pattern.
+    pattern: TokenPattern,
+    /// The names of its placeholders, in their order.
+    placeholders: Vec<String>,
+}
+
+impl Entry {
+    /// Name and span of what a base name holds in the places of placeholders.
+    pub fn captures(&self, base: &str) -> Vec<(&str, Range<usize>)> {
+        if self.placeholders.is_empty() {
+            return Vec::new();
+        }
+        let spans = self.pattern.captures(base).unwrap_or_default();
+        let names = self.placeholders.iter().map(String::as_str);
+        names.zip(spans).collect()
+    }
+
+    /// Whether a stat of this base name is the one described.
+    pub fn describes(&self, base: &str) -> bool {
+        self.pattern.captures(base).is_some()
+    }
 }
 
 /// Compiled entries.
@@ -33,53 +57,47 @@ pub struct Catalogue {
 
 impl Catalogue {
     /// Adds written sections; an entry for a name that is there already replaces it.
-    pub fn extend(&mut self, sections: &[Section]) -> Result<(), Vec<String>> {
-        let mut errors = Vec::new();
+    pub fn extend(&mut self, sections: Vec<Section>, problems: &mut Vec<Problem>) {
         for section in sections {
-            for scope in section.scope.as_slice() {
-                for (stat, written) in &section.stats {
+            for (stat, written) in section.stats {
+                let Some(written) = written.take(problems) else {
+                    continue;
+                };
+                for scope in section.scope.as_slice() {
                     let name = format!("{scope}{stat}");
-                    let Some((stat_type, help)) = written.description() else {
-                        errors.push(format!(
-                            "stat '{name}': one of counter, gauge, histogram and text_readout is needed"
-                        ));
-                        continue;
-                    };
-                    let entry = Entry {
-                        name,
-                        stat_type,
-                        help: help.to_owned(),
-                        unit: written.unit,
-                    };
-                    if let Err(reason) = self.add(entry) {
-                        errors.push(reason);
+                    if let Err(reason) = self.add(&name, &written.value) {
+                        problems.push(written.problem(format!("stat '{name}': {reason}")));
                     }
                 }
             }
         }
         self.patterns
             .sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.weight()));
-        if errors.is_empty() {
-            Ok(())
-        } else {
-            Err(errors)
-        }
     }
 
-    fn add(&mut self, entry: Entry) -> Result<(), String> {
-        if entry.help.trim().is_empty() || entry.help.contains('\n') {
-            return Err(format!("stat '{}': HELP must be one line", entry.name));
+    fn add(&mut self, name: &str, written: &Stat) -> Result<(), String> {
+        let (stat_type, help) = written
+            .description()
+            .ok_or("one of counter, gauge, histogram and text_readout is needed")?;
+        if help.trim().is_empty() || help.contains('\n') {
+            return Err("HELP must be one line".to_owned());
         }
-        let (pattern, _) = TokenPattern::from_base_name(&entry.name)
-            .map_err(|reason| format!("stat '{}': {reason}", entry.name))?;
+        let (pattern, placeholders) = TokenPattern::from_base_name(name)?;
         let index = self.entries.len();
         if pattern.is_literal() {
-            self.exact.insert(entry.name.clone(), index);
+            self.exact.insert(name.to_owned(), index);
         } else {
             self.patterns.retain(|(have, _)| *have != pattern);
-            self.patterns.push((pattern, index));
+            self.patterns.push((pattern.clone(), index));
         }
-        self.entries.push(entry);
+        self.entries.push(Entry {
+            name: name.to_owned(),
+            stat_type,
+            help: help.to_owned(),
+            unit: written.unit,
+            pattern,
+            placeholders,
+        });
         Ok(())
     }
 
@@ -117,11 +135,18 @@ impl Catalogue {
 mod tests {
     use super::*;
     use crate::mapping::table;
+    use crate::yaml::take_all;
 
     fn catalogue(text: &str) -> Result<Catalogue, Vec<String>> {
-        let table = table::parse("f", text).expect("the table reads");
+        let table = table::parse(text).expect("the table reads");
+        let mut problems = Vec::new();
         let mut catalogue = Catalogue::default();
-        catalogue.extend(&table.catalogue).map(|()| catalogue)
+        catalogue.extend(take_all(table.catalogue, &mut problems), &mut problems);
+        if problems.is_empty() {
+            Ok(catalogue)
+        } else {
+            Err(problems.iter().map(Problem::to_string).collect())
+        }
     }
 
     #[test]
@@ -154,15 +179,15 @@ mod tests {
         for (text, want) in [
             (
                 "catalogue: [{scope: a., stats: {x: {unit: bytes}}}]",
-                "stat 'a.x': one of counter, gauge, histogram and text_readout is needed",
+                "1:36: stat 'a.x': one of counter, gauge, histogram and text_readout is needed",
             ),
             (
                 "catalogue: [{scope: a., stats: {x: {counter: ''}}}]",
-                "stat 'a.x': HELP must be one line",
+                "1:36: stat 'a.x': HELP must be one line",
             ),
             (
                 "catalogue: [{scope: a., stats: {'{x': {counter: X.}}}]",
-                "stat 'a.{x': '{x' does not close its placeholder",
+                "1:39: stat 'a.{x': '{x' does not close its placeholder",
             ),
         ] {
             assert_eq!(catalogue(text).expect_err(want), [want]);

@@ -13,6 +13,7 @@ use regex::bytes::Regex;
 
 use super::table::ScopeRule;
 use super::tags::{compile_regex, first_tokens};
+use crate::yaml::{Placed, Problem};
 
 /// A stat name in both its forms.
 #[derive(Clone, Debug)]
@@ -105,21 +106,16 @@ impl Scopes {
 }
 
 impl ScopeRules {
-    /// Compiles written rules; each error says which rule it is about.
-    pub fn compile(rules: &[ScopeRule]) -> Result<Self, Vec<String>> {
-        let mut compiled = Vec::new();
-        let mut errors = Vec::new();
+    /// Compiles written rules.
+    pub fn compile(rules: &[Placed<ScopeRule>], problems: &mut Vec<Problem>) -> Self {
+        let mut compiled = Self::default();
         for rule in rules {
-            match Rule::compile(rule) {
-                Ok(rule) => compiled.push(rule),
-                Err(error) => errors.push(error),
+            match Rule::compile(&rule.value) {
+                Ok(rule) => compiled.rules.push(rule),
+                Err(reason) => problems.push(rule.problem(reason)),
             }
         }
-        if errors.is_empty() {
-            Ok(Self { rules: compiled })
-        } else {
-            Err(errors)
-        }
+        compiled
     }
 
     /// Adds `more` behind these rules.
@@ -346,12 +342,15 @@ mod tests {
             from: Vec::new(),
             mask: Some(r"^listener\.((?:\d+\.){3}\d+_\d+)\.".to_owned()),
         };
-        ScopeRules::compile(&[
+        let rules = [
             mask,
             learn("cluster.{}", "membership_total"),
             learn("listener.*.http.{}", "downstream_rq_completed"),
-        ])
-        .expect("rules compile")
+        ];
+        let mut problems = Vec::new();
+        let compiled = ScopeRules::compile(&rules.map(Placed::from), &mut problems);
+        assert!(problems.is_empty(), "{problems:?}");
+        compiled
     }
 
     #[test]

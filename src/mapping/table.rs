@@ -1,43 +1,141 @@
 //! The written form of a mapping table: what stands in a YAML file, before it is compiled.
 //!
-//! `mappings/tags.yaml` describes the form to its readers. Reading is strict: an unknown or a
-//! repeated key, a wrong type or a missing value is an [`Error`] with file, line and column.
+//! `docs/mapping.md` describes the form to its readers, `mappings/schema.json` to editors. Reading
+//! is strict: an unknown or a repeated key, a wrong type or a missing value is a mistake with line
+//! and column, and all of them are told at once.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::family::Factor;
 use crate::stat::StatType;
-
-/// A file that cannot be read as a mapping table.
-#[derive(Debug, thiserror::Error)]
-#[error("{file}:{message}")]
-pub struct Error {
-    /// The file as the user named it.
-    pub file: String,
-    /// `line:column: reason`.
-    pub message: String,
-}
+use crate::yaml::{self, Attempt, Placed, Problem};
 
 /// One file.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Table {
+    /// How families and labels are called. Only the shipped profiles say so.
+    pub naming: Option<Naming>,
     /// Tag rules.
-    pub tags: Option<Tags>,
+    #[serde(default)]
+    pub tags: Attempt<Option<Tags>>,
     /// Stats with tags of their own.
     #[serde(default)]
-    pub explicit_tags: Vec<ExplicitTags>,
+    pub explicit_tags: Vec<Attempt<Placed<ExplicitTags>>>,
     /// Where user-chosen names stand.
     #[serde(default)]
-    pub scopes: Vec<ScopeRule>,
+    pub scopes: Vec<Attempt<Placed<ScopeRule>>>,
+    /// The label that a tag becomes.
+    #[serde(default)]
+    pub labels: BTreeMap<String, Placed<String>>,
+    /// Another last word for the names of families, by the last token of a base name.
+    #[serde(default)]
+    pub words: BTreeMap<String, Placed<String>>,
     /// What stats mean.
     #[serde(default)]
-    pub catalogue: Vec<Section>,
+    pub catalogue: Vec<Attempt<Section>>,
+    /// Bucket bounds by unit, for histograms whose bounds Envoy's configuration does not set.
+    #[serde(default)]
+    pub buckets: Attempt<Buckets>,
+    /// What is done with single stats.
+    #[serde(default)]
+    pub rules: Vec<Attempt<Placed<Rule>>>,
+    /// Base names of the stats that stay; all others are dropped. Empty: all stay.
+    #[serde(default)]
+    pub keep: Vec<Placed<String>>,
+}
+
+/// How families and labels are called.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Naming {
+    /// As Envoy's own endpoint calls them.
+    #[default]
+    Native,
+    /// As Prometheus' naming rules ask.
+    Standard,
+}
+
+/// Bucket bounds by unit, in the unit that the family is shown in.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct Buckets {
+    /// Of times in seconds.
+    pub seconds: Option<Placed<Vec<f64>>>,
+    /// Of sizes in bytes.
+    pub bytes: Option<Placed<Vec<f64>>>,
+    /// Of shares from 0 to 1.
+    pub ratio: Option<Placed<Vec<f64>>>,
+    /// Of numbers without a unit.
+    pub count: Option<Placed<Vec<f64>>>,
+}
+
+/// What is done with the stats that a pattern matches. Rules apply in order; what a later one says
+/// stands above what an earlier one said.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// A base name; `{x}` stands for one token or a part of one, `{x*}` for one or more.
+    pub stat: String,
+    /// Only stats that have this label.
+    pub with: Option<String>,
+    /// The family's name; may hold placeholders.
+    pub name: Option<String>,
+    /// Labels to set, with placeholders; an empty text takes a label away.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// HELP.
+    pub help: Option<String>,
+    /// Type of a family that is not a histogram.
+    #[serde(rename = "type")]
+    pub scalar_type: Option<ScalarType>,
+    /// Unit of the stat's values.
+    pub unit: Option<Unit>,
+    /// Bucket bounds, in the unit that the family is shown in.
+    pub buckets: Option<Vec<f64>>,
+    /// Whether the stat has no series.
+    pub drop: Option<bool>,
+    /// How stats that end in one series are joined.
+    pub join: Option<Join>,
+}
+
+/// The type of a family that is not a histogram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum ScalarType {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Not known.
+    Untyped,
+}
+
+/// How stats that end in one series are joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Join {
+    /// Their sum.
+    Sum,
+    /// The largest.
+    Max,
+    /// The smallest.
+    Min,
+    /// Their mean.
+    Average,
 }
 
 /// A list of tag rules.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Tags {
     /// What becomes of the shipped rules.
@@ -48,11 +146,12 @@ pub struct Tags {
     pub names: NameForm,
     /// The rules in order.
     #[serde(default)]
-    pub rules: Vec<TagRule>,
+    pub rules: Vec<Attempt<Placed<TagRule>>>,
 }
 
 /// What becomes of the shipped tag rules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Defaults {
     /// The file's rules come behind them.
@@ -64,6 +163,7 @@ pub enum Defaults {
 
 /// The form of a stat name that a regex reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum NameForm {
     /// As Envoy writes it.
@@ -75,6 +175,7 @@ pub enum NameForm {
 
 /// One tag rule: exactly one of `regex`, `tokens` and `value`.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TagRule {
     /// Name of the tag.
@@ -91,6 +192,7 @@ pub struct TagRule {
 
 /// A stat that Envoy's code gave tags of its own.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ExplicitTags {
     /// What stands before the first tag.
@@ -101,6 +203,7 @@ pub struct ExplicitTags {
 
 /// Where a user-chosen name stands: `learn` with `from`, or `mask`.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ScopeRule {
     /// Tokens before the name and `{}` for it.
@@ -114,16 +217,18 @@ pub struct ScopeRule {
 
 /// Stats behind one or several scopes.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Section {
     /// What stands before each stat.
     pub scope: OneOrMany,
     /// Base name behind the scope, and its description.
-    pub stats: BTreeMap<String, Stat>,
+    pub stats: BTreeMap<String, Attempt<Placed<Stat>>>,
 }
 
 /// A string or a list of strings.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum OneOrMany {
     /// One.
@@ -144,6 +249,7 @@ impl OneOrMany {
 
 /// What a stat means: HELP under the key that is its type.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Stat {
     /// HELP of a counter.
@@ -176,6 +282,7 @@ impl Stat {
 
 /// The unit of a stat's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
     /// Thousandths of a second.
@@ -201,6 +308,28 @@ pub enum Unit {
 }
 
 impl Unit {
+    /// The base unit that Prometheus' naming rules ask for, and what leads to it.
+    pub const fn base(self) -> (Self, Factor) {
+        match self {
+            Self::Milliseconds => (Self::Seconds, Factor::over(1000)),
+            Self::Microseconds => (Self::Seconds, Factor::over(1_000_000)),
+            Self::Days => (
+                Self::Seconds,
+                Factor {
+                    mul: 86_400,
+                    div: 1,
+                },
+            ),
+            Self::Percent => (Self::Ratio, Factor::over(100)),
+            Self::TimestampMilliseconds => (Self::TimestampSeconds, Factor::over(1000)),
+            Self::Seconds
+            | Self::Bytes
+            | Self::Ratio
+            | Self::BytesPerSecond
+            | Self::TimestampSeconds => (self, Factor::ONE),
+        }
+    }
+
     /// The word used in tables and messages.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -219,56 +348,39 @@ impl Unit {
 }
 
 /// Reads one file's text.
-pub fn parse(file: &str, text: &str) -> Result<Table, Error> {
-    serde_saphyr::from_str(text).map_err(|error| Error {
-        file: file.to_owned(),
-        message: placed(&error),
-    })
-}
-
-/// `line:column: reason`, as far as the place is known.
-pub fn placed(error: &serde_saphyr::Error) -> String {
-    let reason = error.without_snippet().to_string();
-    error.location().map_or_else(
-        || format!(" {reason}"),
-        |at| format!("{}:{}: {reason}", at.line(), at.column()),
-    )
+pub fn parse(text: &str) -> Result<Table, Vec<Problem>> {
+    yaml::read(text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// The schema that editors use. `UPDATE_GOLDEN=1` writes it.
     #[test]
-    fn mistakes_are_placed() {
-        for (text, want) in [
-            ("tagz: {}", "f.yaml:1:1: "),
-            ("tags:\n  rules:\n    - {tag: a, regexp: x}", "f.yaml:3:"),
-            ("tags: {rules: []}\ntags: {rules: []}", "f.yaml:2:1: "),
-            (
-                "catalogue:\n  - scope: a.\n    stats:\n      x: {counter: A.}\n      x: {gauge: B.}",
-                "f.yaml:5:",
-            ),
-            (
-                "catalogue: [{scope: a., stats: {x: {unit: furlongs}}}]",
-                "f.yaml:1:",
-            ),
-        ] {
-            let error = parse("f.yaml", text).expect_err(text).to_string();
-            assert!(error.starts_with(want), "{text:?}: {error}");
+    fn the_schema_for_editors_is_in_step() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/mappings/schema.json");
+        let schema = serde_json::to_string_pretty(&schemars::schema_for!(Table)).unwrap() + "\n";
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(path, &schema).unwrap();
         }
+        let have = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(have == schema, "{path} is not in step");
     }
 
     #[test]
     fn one_type_per_stat() {
         let table = parse(
-            "f",
             "catalogue: [{scope: a., stats: {x: {counter: A.}, y: {counter: A., gauge: B.}, z: {unit: bytes}}}]",
         )
         .unwrap();
-        let stats = &table.catalogue[0].stats;
-        assert_eq!(stats["x"].description(), Some((StatType::Counter, "A.")));
-        assert_eq!(stats["y"].description(), None);
-        assert_eq!(stats["z"].description(), None);
+        let section = table.catalogue.into_iter().next().unwrap().0.unwrap();
+        let description = |name: &str| {
+            let stat = section.stats[name].0.clone().unwrap();
+            stat.value.description().map(|(stat_type, _)| stat_type)
+        };
+        assert_eq!(description("x"), Some(StatType::Counter));
+        assert_eq!(description("y"), None);
+        assert_eq!(description("z"), None);
     }
 }

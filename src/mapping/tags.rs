@@ -11,18 +11,11 @@ use regex::bytes::{Regex, RegexBuilder};
 use super::scopes::ScopedName;
 use super::table::{NameForm, TagRule};
 use super::tokens::TokenPattern;
+use crate::yaml::{Placed, Problem};
 
 /// Whether Envoy makes this stat before it has read which tags every stat is to have.
 fn is_without_fixed_tags(name: &str) -> bool {
     name.starts_with("filesystem.") || name == "server.hot_restart_generation"
-}
-
-/// A rule that does not compile.
-#[derive(Debug, thiserror::Error)]
-#[error("tag rule for '{tag}': {reason}")]
-pub struct Error {
-    tag: String,
-    reason: String,
 }
 
 /// What a name is made of.
@@ -58,25 +51,18 @@ enum Matcher {
 
 impl TagRules {
     /// Compiles written rules; `form` is the form of the name that regexes read.
-    pub fn compile(rules: &[TagRule], form: NameForm) -> Result<Self, Vec<Error>> {
-        let mut compiled = Vec::new();
-        let mut errors = Vec::new();
+    pub fn compile(rules: &[Placed<TagRule>], form: NameForm, problems: &mut Vec<Problem>) -> Self {
+        let mut compiled = Self::default();
         for rule in rules {
-            match Rule::compile(rule, form) {
-                Ok(rule) => compiled.push(rule),
-                Err(reason) => errors.push(Error {
-                    tag: rule.tag.clone(),
-                    reason,
-                }),
+            match Rule::compile(&rule.value, form) {
+                Ok(rule) => compiled.rules.push(rule),
+                Err(reason) => {
+                    problems.push(rule.problem(format!("tag '{}': {reason}", rule.value.tag)));
+                }
             }
         }
-        let mut rules = Self { rules: compiled };
-        rules.order();
-        if errors.is_empty() {
-            Ok(rules)
-        } else {
-            Err(errors)
-        }
+        compiled.order();
+        compiled
     }
 
     /// Adds `more` behind these rules.
@@ -268,9 +254,18 @@ mod tests {
         }
     }
 
+    fn compiled(rules: &[TagRule]) -> (TagRules, Vec<String>) {
+        let rules: Vec<_> = rules.iter().cloned().map(Placed::from).collect();
+        let mut problems = Vec::new();
+        let compiled = TagRules::compile(&rules, NameForm::Raw, &mut problems);
+        let reasons = problems.into_iter().map(|problem| problem.reason);
+        (compiled, reasons.collect())
+    }
+
     #[track_caller]
     fn check(rules: &[TagRule], name: &str, base: &str, tags: &[(&str, &str)]) {
-        let rules = TagRules::compile(rules, NameForm::Raw).expect("rules compile");
+        let (rules, problems) = compiled(rules);
+        assert!(problems.is_empty(), "{problems:?}");
         let got = rules.extract(&ScopedName::plain(name));
         assert_eq!(got.base, base, "{name}");
         let got: Vec<_> = got
@@ -333,22 +328,12 @@ mod tests {
         let mut both = rule("t", "(a)");
         both.value = Some("x".to_owned());
         for (rule, want) in [
-            (
-                rule("t", "a"),
-                "tag rule for 't': regex 'a' has no group to cut out",
-            ),
-            (
-                rule("t", "("),
-                "tag rule for 't': regex '(': unclosed group",
-            ),
-            (rule("", "(a)"), "tag rule for '': the tag needs a name"),
-            (
-                both,
-                "tag rule for 't': one of regex, tokens and value is needed",
-            ),
+            (rule("t", "a"), "tag 't': regex 'a' has no group to cut out"),
+            (rule("t", "("), "tag 't': regex '(': unclosed group"),
+            (rule("", "(a)"), "tag '': the tag needs a name"),
+            (both, "tag 't': one of regex, tokens and value is needed"),
         ] {
-            let errors = TagRules::compile(&[rule], NameForm::Raw).expect_err(want);
-            assert_eq!(errors[0].to_string(), want);
+            assert_eq!(compiled(&[rule]).1, [want]);
         }
     }
 }

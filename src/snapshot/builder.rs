@@ -13,19 +13,22 @@ use std::sync::Arc;
 
 use hashbrown::HashSet;
 
-use super::layout::{self, Bounds, DropReason, Layout, Legend, Report, number};
+use super::layout::{self, Bounds, Layout, Legend};
 use super::names::Interner;
-use super::{Histograms, Snapshot};
+use super::{DropReason, Histograms, Limits, Report, Snapshot};
 use crate::decode::DetailedHistogram;
-use crate::histogram::{self, Bin, DEFAULT_BOUNDS, Generation, Maths, Scale};
+use crate::family::Factor;
+use crate::histogram::{self, Bin, Generation, Maths, Scale};
 use crate::mapping::Mapping;
 use crate::mapping::endpoints::{Endpoint, Endpoints, is_endpoint_stat};
 use crate::mapping::scopes::Scopes;
+use crate::mapping::table::Join;
 use crate::names::Labels;
+use crate::relabel;
 use crate::stat::StatType;
 
 use group::{Group, Stat};
-use resolve::{Descriptions, Families, Resolver};
+use resolve::{BoundSets, Descriptions, Details, Families, Resolver};
 
 /// What a poll must read besides the stats.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,12 +41,25 @@ pub struct Missing {
     pub generation: bool,
 }
 
+/// By what stats become series.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The table.
+    pub mapping: Arc<Mapping>,
+    /// Labels that every series gets.
+    pub target_labels: Labels,
+    /// Rules that every series goes through.
+    pub relabel: Arc<relabel::Rules>,
+    /// How much is let through.
+    pub limits: Limits,
+    /// Families called so are dropped as conflicts.
+    pub reserved: Arc<HashSet<String>>,
+}
+
 /// Keeps what is known of a target between polls.
 #[derive(Debug)]
 pub struct Builder {
-    mapping: Arc<Mapping>,
-    target_labels: Labels,
-    reserved: HashSet<String>,
+    settings: Settings,
     scopes: Scopes,
     endpoints: Endpoints,
     /// Counters, gauges and numbers of unknown type.
@@ -54,7 +70,7 @@ pub struct Builder {
     families: Families,
     descriptions: Descriptions,
     blocks: Interner,
-    bounds: Vec<Arc<Bounds>>,
+    bounds: BoundSets,
     layout: Arc<Layout>,
     /// Stats whose name came twice in this poll.
     repeated: usize,
@@ -71,13 +87,10 @@ struct Distribution {
 }
 
 impl Builder {
-    /// A builder that has seen nothing. Series get `target_labels`; families called as one of
-    /// `reserved` are dropped as conflicts.
-    pub fn new(mapping: Arc<Mapping>, target_labels: Labels, reserved: HashSet<String>) -> Self {
+    /// A builder that has seen nothing.
+    pub fn new(settings: Settings) -> Self {
         Self {
-            mapping,
-            target_labels,
-            reserved,
+            settings,
             scopes: Scopes::default(),
             endpoints: Endpoints::default(),
             numbers: [
@@ -89,9 +102,9 @@ impl Builder {
             histograms: Group::new(Some(StatType::Histogram)),
             generation: None,
             families: Families::default(),
-            descriptions: Descriptions::new(),
+            descriptions: Descriptions::default(),
             blocks: Interner::default(),
-            bounds: vec![Arc::new(Bounds::new(&DEFAULT_BOUNDS))],
+            bounds: BoundSets::new(),
             layout: Arc::default(),
             repeated: 0,
             repeated_before: 0,
@@ -184,19 +197,8 @@ impl Builder {
             return;
         };
         if stat.value.bounds.is_none() {
-            let same = |have: &Arc<Bounds>| {
-                have.values.len() == bounds.len()
-                    && have
-                        .values
-                        .iter()
-                        .zip(bounds)
-                        .all(|(a, b)| a.total_cmp(b).is_eq())
-            };
-            let known = self.bounds.iter().position(same).unwrap_or_else(|| {
-                self.bounds.push(Arc::new(Bounds::new(bounds)));
-                self.bounds.len() - 1
-            });
-            stat.value.bounds = Some(number(known));
+            let known = self.bounds.intern(Bounds::of_stat(bounds, Factor::ONE));
+            stat.value.bounds = Some(known);
         }
     }
 
@@ -252,40 +254,51 @@ impl Builder {
         self.texts.settle();
         self.histograms.settle();
         self.forget_the_dead();
+        for stat in &mut self.histograms.stats {
+            // Envoy did not show the bounds of this one: the default ones hold.
+            stat.value.bounds.get_or_insert(0);
+        }
         let Self {
             numbers,
             texts,
             histograms,
+            settings,
             ..
         } = self;
-        let scopes = self.mapping.scopes().learn(&|each| {
+        let scope_rules = settings.mapping.scopes();
+        let scopes = scope_rules.learn(&|each| {
             for group in numbers.iter() {
                 group.visit(each);
             }
             texts.visit(each);
             histograms.visit(each);
         });
-        let changed = self.mapping.scopes().changed(&self.scopes, &scopes);
+        let changed = scope_rules.changed(&self.scopes, &scopes);
         self.scopes = scopes;
         let mut resolver = Resolver {
-            mapping: &self.mapping,
+            mapping: &settings.mapping,
             scopes: &self.scopes,
             endpoints: &self.endpoints,
-            target_labels: &self.target_labels,
+            target_labels: &settings.target_labels,
+            relabel: &settings.relabel,
+            limits: settings.limits,
             families: &mut self.families,
             descriptions: &mut self.descriptions,
             blocks: &mut self.blocks,
+            bounds: &mut self.bounds,
             changed: &changed,
         };
         for group in numbers {
-            resolver.resolve(group, |_| None);
+            resolver.resolve(group, |_| Details::default());
         }
-        resolver.resolve(texts, |text| Some(text.clone()));
-        resolver.resolve(histograms, |_| None);
-        for stat in &mut self.histograms.stats {
-            // Envoy did not show the bounds of this one: the default ones hold.
-            stat.value.bounds.get_or_insert(0);
-        }
+        resolver.resolve(texts, |text| Details {
+            text: Some(text),
+            ..Details::default()
+        });
+        resolver.resolve(histograms, |value| Details {
+            bounds: value.bounds.unwrap_or_default(),
+            ..Details::default()
+        });
     }
 
     fn lay_out(&mut self) {
@@ -293,19 +306,17 @@ impl Builder {
         report.drop_stats(DropReason::Conflict, self.repeated);
         let mut candidates = Vec::new();
         for group in &self.numbers {
-            group.candidates(&mut candidates, &mut report, |_| 0);
+            group.candidates(&mut candidates, &mut report);
         }
-        self.texts.candidates(&mut candidates, &mut report, |_| 0);
-        self.histograms
-            .candidates(&mut candidates, &mut report, |value| {
-                value.bounds.unwrap_or_default()
-            });
+        self.texts.candidates(&mut candidates, &mut report);
+        self.histograms.candidates(&mut candidates, &mut report);
         let legend = Legend {
             families: &self.families.list,
             descriptions: &self.descriptions.list,
             blocks: self.blocks.texts(),
-            bounds: self.bounds.clone(),
-            reserved: &self.reserved,
+            bounds: self.bounds.list.clone(),
+            reserved: &self.settings.reserved,
+            limits: self.settings.limits,
         };
         let (layout, slots) = layout::lay_out(&candidates, legend, report);
         let mut slots = slots.into_iter();
@@ -326,7 +337,7 @@ impl Builder {
             return;
         }
         self.families = Families::default();
-        self.descriptions = Descriptions::new();
+        self.descriptions = Descriptions::default();
         self.blocks = Interner::default();
         self.numbers.iter_mut().for_each(Group::forget);
         self.texts.forget();
@@ -336,13 +347,42 @@ impl Builder {
     fn scalars(&self) -> Vec<u64> {
         let mut values = vec![0; self.layout.scalar_labels.len()];
         let stats = self.numbers.iter().flat_map(|group| &group.stats);
-        for stat in stats {
-            if let Some(place) = stat.slot.and_then(|slot| values.get_mut(slot as usize)) {
-                *place = stat.value;
+        let placed = stats.filter_map(|stat| Some((stat.slot?, stat.value)));
+        if self.layout.joined.is_empty() {
+            for (slot, value) in placed {
+                if let Some(place) = values.get_mut(slot as usize) {
+                    *place = value;
+                }
+            }
+        } else {
+            self.join(placed, &mut values);
+        }
+        let number = self.settings.mapping.text_number();
+        for slot in self.texts.stats.iter().filter_map(|stat| stat.slot) {
+            if let Some(place) = values.get_mut(slot as usize) {
+                *place = number;
             }
         }
-        // Text readouts keep the 0: their label says what they are.
         values
+    }
+
+    /// Puts numbers in their places, several of which may be in one. The mean is taken where it is
+    /// shown: there stands the sum.
+    fn join(&self, placed: impl Iterator<Item = (u32, u64)>, values: &mut [u64]) {
+        let mut begun = vec![false; values.len()];
+        for (slot, value) in placed {
+            let at = slot as usize;
+            let (Some(place), Some(begun)) = (values.get_mut(at), begun.get_mut(at)) else {
+                continue;
+            };
+            *place = match self.layout.joined.get(&slot).map(|joined| joined.join) {
+                Some(Join::Sum | Join::Average) if *begun => place.saturating_add(value),
+                Some(Join::Max) if *begun => value.max(*place),
+                Some(Join::Min) if *begun => value.min(*place),
+                _ => value,
+            };
+            *begun = true;
+        }
     }
 
     fn distributions(&self) -> Histograms {
@@ -369,12 +409,16 @@ impl Builder {
                 scale: stat.value.scale,
             };
             let totals = histogram::buckets(&stat.value.bins, bounds, maths, &mut buckets);
-            if let Some(total) = values.totals.get_mut(slot) {
-                *total = (totals.count, totals.sum);
+            // Several may be joined in one place.
+            if let Some((count, sum)) = values.totals.get_mut(slot) {
+                *count += totals.count;
+                *sum += totals.sum;
             }
             let start = place.first_bucket as usize;
             if let Some(target) = values.buckets.get_mut(start..start + bounds.len()) {
-                target.copy_from_slice(&buckets);
+                for (target, count) in target.iter_mut().zip(&buckets) {
+                    *target += count;
+                }
             }
         }
         values

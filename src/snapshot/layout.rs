@@ -11,86 +11,10 @@ use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 
-use crate::family::FamilyType;
-use crate::mapping::table::Unit;
+use super::report::{Limits, Report};
+use crate::family::{Factor, FamilyType};
+use crate::mapping::table::{Join, Unit};
 use crate::names::number_text;
-
-/// Why a stat has no series.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum DropReason {
-    /// Another stat has its series already.
-    Conflict,
-    /// No legal family name comes of its name.
-    Invalid,
-    /// A limit was reached.
-    Limit,
-    /// Relabeling said so.
-    Relabel,
-    /// A rule of the mapping said so.
-    Rule,
-}
-
-impl DropReason {
-    /// Every reason.
-    pub const ALL: [Self; 5] = [
-        Self::Conflict,
-        Self::Invalid,
-        Self::Limit,
-        Self::Relabel,
-        Self::Rule,
-    ];
-
-    /// The label value.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Conflict => "conflict",
-            Self::Invalid => "invalid",
-            Self::Limit => "limit",
-            Self::Relabel => "relabel",
-            Self::Rule => "rule",
-        }
-    }
-}
-
-/// What was counted while a layout was made.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// Stats without a catalogue entry that were exported all the same.
-    pub undescribed: usize,
-    /// Stats without a series, by the place of the reason in [`DropReason::ALL`].
-    pub dropped: [usize; DropReason::ALL.len()],
-    /// Families that stats fell out of because of a conflict, at most [`Report::EXAMPLES`].
-    pub conflicts: Vec<String>,
-}
-
-impl Report {
-    /// How many names of families in conflict are kept.
-    pub const EXAMPLES: usize = 20;
-
-    /// Stats without a series for this reason.
-    pub fn dropped(&self, reason: DropReason) -> usize {
-        let at = DropReason::ALL.iter().position(|have| *have == reason);
-        at.and_then(|at| self.dropped.get(at))
-            .copied()
-            .unwrap_or_default()
-    }
-
-    /// Counts stats without a series.
-    pub(super) fn drop_stats(&mut self, reason: DropReason, count: usize) {
-        let at = DropReason::ALL.iter().position(|have| *have == reason);
-        if let Some(counted) = at.and_then(|at| self.dropped.get_mut(at)) {
-            *counted += count;
-        }
-    }
-
-    fn conflicts(&mut self, family: &str, count: usize) {
-        self.drop_stats(DropReason::Conflict, count);
-        let known = self.conflicts.iter().any(|have| have == family);
-        if !known && self.conflicts.len() < Self::EXAMPLES {
-            self.conflicts.push(family.to_owned());
-        }
-    }
-}
 
 /// Families and series without their values.
 #[derive(Debug, Default)]
@@ -98,9 +22,33 @@ pub struct Layout {
     pub(super) families: Vec<FamilyInfo>,
     pub(super) scalar_labels: Vec<u32>,
     pub(super) histograms: Vec<HistogramPlace>,
+    /// Scalar series that several stats are joined in, by their place.
+    pub(super) joined: HashMap<u32, Joined>,
     blocks: Arc<[Box<str>]>,
     bounds: Vec<Arc<Bounds>>,
     pub(super) report: Report,
+}
+
+/// How the stats of one series are joined.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Joined {
+    pub(super) join: Join,
+    /// How many there are.
+    pub(super) stats: u32,
+}
+
+/// What the numbers of a family mean.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Description {
+    pub(super) help: Arc<str>,
+    /// The unit that is shown.
+    pub(super) unit: Option<Unit>,
+    /// What leads to it.
+    pub(super) factor: Factor,
+    /// How stats of one series are joined; nothing: they are in conflict.
+    pub(super) join: Option<Join>,
+    /// Whether the table has an entry for it.
+    pub(super) described: bool,
 }
 
 #[derive(Debug)]
@@ -109,26 +57,71 @@ pub(super) struct FamilyInfo {
     pub(super) family_type: FamilyType,
     pub(super) help: Arc<str>,
     pub(super) unit: Option<Unit>,
+    pub(super) factor: Factor,
     pub(super) series: Range<usize>,
 }
 
 /// Upper bounds of buckets, rising, and their text.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(super) struct Bounds {
+    /// In the unit of the stat.
     pub(super) values: Box<[f64]>,
+    /// In the unit that is shown.
+    pub(super) shown: Box<[f64]>,
+    /// The shown ones as label values.
     pub(super) le: Box<[Box<str>]>,
 }
 
 impl Bounds {
-    pub(super) fn new(bounds: &[f64]) -> Self {
+    /// Bounds that Envoy has in force.
+    pub(super) fn of_stat(values: &[f64], factor: Factor) -> Self {
+        let shown = values.iter().map(|bound| factor.apply(*bound)).collect();
+        Self::new(values.into(), shown)
+    }
+
+    /// Bounds that a table says.
+    pub(super) fn of_family(shown: &[f64], factor: Factor) -> Self {
+        let values = shown.iter().map(|bound| factor.undo(*bound)).collect();
+        Self::new(values, shown.into())
+    }
+
+    fn new(values: Box<[f64]>, shown: Box<[f64]>) -> Self {
+        let le = shown.iter().map(|bound| number_text(*bound).into());
         Self {
-            values: bounds.into(),
-            le: bounds
-                .iter()
-                .map(|bound| number_text(*bound).into())
-                .collect(),
+            le: le.collect(),
+            values,
+            shown,
         }
     }
+
+    /// Only the bounds at the places that are to stay.
+    pub(super) fn filtered(&self, stays: &[bool]) -> Self {
+        let of = |values: &[f64]| -> Box<[f64]> {
+            let kept = values.iter().zip(stays).filter(|(_, stays)| **stays);
+            kept.map(|(value, _)| *value).collect()
+        };
+        Self::new(of(&self.values), of(&self.shown))
+    }
+}
+
+/// Which samples of a histogram are written besides its buckets with a bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parts {
+    /// The bucket without a bound.
+    pub infinity: bool,
+    /// The sum.
+    pub sum: bool,
+    /// The count.
+    pub count: bool,
+}
+
+impl Parts {
+    /// A whole histogram.
+    pub const ALL: Self = Self {
+        infinity: true,
+        sum: true,
+        count: true,
+    };
 }
 
 /// Where a histogram's values stand.
@@ -137,6 +130,7 @@ pub(super) struct HistogramPlace {
     pub(super) block: u32,
     pub(super) bounds: u32,
     pub(super) first_bucket: u32,
+    pub(super) parts: Parts,
 }
 
 impl Layout {
@@ -145,16 +139,73 @@ impl Layout {
         self.blocks.get(at as usize).map_or("", |block| block)
     }
 
-    /// The bounds of a number.
+    /// The bounds of a number, in the unit of the stat.
     pub(super) fn bounds(&self, at: u32) -> &[f64] {
         self.bounds
             .get(at as usize)
             .map_or(&[], |have| &have.values)
     }
 
+    /// The same in the unit that is shown.
+    pub(super) fn shown_bounds(&self, at: u32) -> &[f64] {
+        self.bounds.get(at as usize).map_or(&[], |have| &have.shown)
+    }
+
     /// The same as label values.
     pub(super) fn le(&self, at: u32) -> &[Box<str>] {
         self.bounds.get(at as usize).map_or(&[], |have| &have.le)
+    }
+
+    /// How many stats the mean of a scalar series is taken of, else 1.
+    pub(super) fn averaged(&self, at: usize) -> u32 {
+        if self.joined.is_empty() {
+            return 1;
+        }
+        match self.joined.get(&number(at)) {
+            Some(Joined {
+                join: Join::Average,
+                stats,
+            }) => *stats,
+            _ => 1,
+        }
+    }
+
+    /// Where the next series of a type goes.
+    fn next_slot(&self, family_type: FamilyType) -> usize {
+        match family_type {
+            FamilyType::Histogram => self.histograms.len(),
+            _ => self.scalar_labels.len(),
+        }
+    }
+
+    fn series(&self) -> usize {
+        self.histograms.len() + self.scalar_labels.len()
+    }
+
+    fn push(&mut self, family_type: FamilyType, candidate: &Candidate) {
+        if family_type == FamilyType::Histogram {
+            let place = HistogramPlace {
+                block: candidate.block,
+                bounds: candidate.bounds,
+                first_bucket: number(self.bucket_count()),
+                parts: candidate.parts,
+            };
+            self.histograms.push(place);
+        } else {
+            self.scalar_labels.push(candidate.block);
+        }
+    }
+
+    /// Counts one more stat in a series. Histograms and counters are summed, whatever the rule
+    /// says of gauges: nothing else is true of them.
+    fn join(&mut self, family_type: FamilyType, slot: u32, join: Join) {
+        let join = match family_type {
+            FamilyType::Histogram => return,
+            FamilyType::Counter => Join::Sum,
+            FamilyType::Gauge | FamilyType::Unknown => join,
+        };
+        let joined = self.joined.entry(slot).or_insert(Joined { join, stats: 1 });
+        joined.stats += 1;
     }
 
     /// How many buckets all histograms have together.
@@ -172,21 +223,24 @@ pub(super) struct Candidate {
     pub(super) family: u32,
     /// Number of the label block.
     pub(super) block: u32,
-    /// Number of HELP and unit; 0 is the one of undescribed stats.
+    /// Number of what its numbers mean.
     pub(super) description: u32,
     /// Number of the bounds, of a histogram.
     pub(super) bounds: u32,
+    /// What is written of a histogram.
+    pub(super) parts: Parts,
 }
 
 /// Everything that the numbers of candidates stand for.
 #[derive(Debug)]
 pub(super) struct Legend<'b> {
     pub(super) families: &'b [(Box<str>, FamilyType)],
-    pub(super) descriptions: &'b [(Arc<str>, Option<Unit>)],
+    pub(super) descriptions: &'b [Description],
     pub(super) blocks: Arc<[Box<str>]>,
     pub(super) bounds: Vec<Arc<Bounds>>,
     /// Family names that the exporter itself has.
     pub(super) reserved: &'b HashSet<String>,
+    pub(super) limits: Limits,
 }
 
 /// Lays candidates out. The second result says for each candidate where its value goes, in the
@@ -204,8 +258,8 @@ pub(super) fn lay_out(
         ..Layout::default()
     };
     let mut slots = vec![None; candidates.len()];
-    // For each label block the last family that it was seen in.
-    let mut seen = vec![u32::MAX; legend.blocks.len()];
+    // For each label block the last family that it was seen in, and its slot there.
+    let mut seen = vec![(u32::MAX, 0); legend.blocks.len()];
     let mut before: Option<&str> = None;
     for family in order {
         let Some((name, family_type)) = legend.families.get(family as usize) else {
@@ -220,63 +274,81 @@ pub(super) fn lay_out(
             continue;
         }
         before = Some(name);
-        let is_histogram = *family_type == FamilyType::Histogram;
-        let start = if is_histogram {
-            layout.histograms.len()
-        } else {
-            layout.scalar_labels.len()
+        let start = layout.next_slot(*family_type);
+        let Some(description) = described(members, candidates, legend.descriptions) else {
+            continue;
         };
-        let mut description = 0;
         for member in members {
             let Some(candidate) = candidates.get(*member as usize) else {
                 continue;
             };
-            let Some(last) = seen.get_mut(candidate.block as usize) else {
+            let own = legend.descriptions.get(candidate.description as usize);
+            let Some((last, slot)) = seen.get_mut(candidate.block as usize) else {
                 continue;
             };
-            if *last == family {
+            // Numbers of two units are no family.
+            if own.is_none_or(|own| own.factor != description.factor) {
                 report.conflicts(name, 1);
                 continue;
             }
-            *last = family;
-            report.undescribed += usize::from(candidate.description == 0);
-            if description == 0 {
-                description = candidate.description;
-            }
-            let slot = if is_histogram {
-                let place = HistogramPlace {
-                    block: candidate.block,
-                    bounds: candidate.bounds,
-                    first_bucket: number(layout.bucket_count()),
-                };
-                layout.histograms.push(place);
-                layout.histograms.len() - 1
+            if *last == family {
+                match description.join {
+                    None => {
+                        report.conflicts(name, 1);
+                        continue;
+                    }
+                    Some(join) => layout.join(*family_type, *slot, join),
+                }
             } else {
-                layout.scalar_labels.push(candidate.block);
-                layout.scalar_labels.len() - 1
-            };
+                let here = layout.next_slot(*family_type);
+                if here - start >= legend.limits.series_per_family
+                    || layout.series() >= legend.limits.series
+                {
+                    report.limits(name, 1);
+                    continue;
+                }
+                (*last, *slot) = (family, number(here));
+                layout.push(*family_type, candidate);
+            }
+            report.undescribed += usize::from(own.is_some_and(|own| !own.described));
             if let Some(place) = slots.get_mut(*member as usize) {
-                *place = Some(number(slot));
+                *place = Some(*slot);
             }
         }
-        let end = if is_histogram {
-            layout.histograms.len()
-        } else {
-            layout.scalar_labels.len()
-        };
-        let described = legend.descriptions.get(description as usize);
-        let (help, unit) = described.cloned().unwrap_or_else(|| ("".into(), None));
+        let end = layout.next_slot(*family_type);
+        if end == start {
+            continue;
+        }
         layout.families.push(FamilyInfo {
             name: name.clone(),
             family_type: *family_type,
-            help,
-            unit,
+            help: Arc::clone(&description.help),
+            unit: description.unit,
+            factor: description.factor,
             series: start..end,
         });
     }
     layout.blocks = legend.blocks;
     layout.report = report;
     (layout, slots)
+}
+
+/// What the family's numbers mean: the first of its stats that the table describes says so.
+fn described<'d>(
+    members: &[u32],
+    candidates: &[Candidate],
+    descriptions: &'d [Description],
+) -> Option<&'d Description> {
+    let mut all = members
+        .iter()
+        .filter_map(|member| candidates.get(*member as usize))
+        .filter_map(|candidate| descriptions.get(candidate.description as usize));
+    let first = all.next()?;
+    if first.described {
+        return Some(first);
+    }
+    all.find(|description| description.described)
+        .or(Some(first))
 }
 
 /// Candidates by family, in their order.
@@ -364,6 +436,7 @@ pub(super) fn number(at: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::report::DropReason;
     use super::*;
 
     fn candidate(family: u32, block: u32) -> Candidate {
@@ -372,6 +445,17 @@ mod tests {
             block,
             description: 0,
             bounds: 0,
+            parts: Parts::ALL,
+        }
+    }
+
+    fn description(join: Option<Join>) -> Description {
+        Description {
+            help: "Help.".into(),
+            unit: None,
+            factor: Factor::ONE,
+            join,
+            described: true,
         }
     }
 
@@ -392,10 +476,11 @@ mod tests {
             .collect();
         let legend = Legend {
             families: &families,
-            descriptions: &[],
+            descriptions: &[description(None)],
             blocks: vec!["".into(), "a=\"1\"".into()].into(),
-            bounds: vec![Arc::new(Bounds::new(&[1.0]))],
+            bounds: vec![Arc::new(Bounds::of_stat(&[1.0], Factor::ONE))],
             reserved: &std::iter::once("envoy_up".to_owned()).collect(),
+            limits: Limits::default(),
         };
         let (layout, slots) = lay_out(&candidates, legend, Report::default());
         let got: Vec<_> = layout

@@ -1,8 +1,10 @@
-//! Each folder of `testdata/golden` is a case: the files of a capture, perhaps `mapping.yaml`, and
-//! `expected.prom`. `UPDATE_GOLDEN=1` writes what comes out; a difference needs its reason in the
+//! Each folder of `testdata/golden` is a case: the files of a capture, perhaps `mapping.yaml` or
+//! `config.yaml`, and `expected.prom`. `UPDATE_GOLDEN=1` writes what comes out; a difference needs its reason in the
 //! commit.
 
 use std::fs;
+
+use envoy_exporter::config::Overrides;
 
 use crate::support::{poll_dir, prom, testdata, text};
 
@@ -16,13 +18,14 @@ async fn every_case_gives_what_is_expected() {
             continue;
         }
         cases += 1;
-        let mapping = dir.join("mapping.yaml");
-        let mapping = if mapping.exists() {
-            vec![mapping]
-        } else {
-            Vec::new()
+        let file = |name: &str| Some(dir.join(name)).filter(|path| path.exists());
+        let mapping = file("mapping.yaml").map(|path| path.display().to_string());
+        let overrides = Overrides {
+            config_file: file("config.yaml"),
+            mapping: mapping.into_iter().collect(),
+            ..Overrides::default()
         };
-        let polled = poll_dir(&dir, &mapping).await;
+        let polled = poll_dir(&dir, &overrides).await;
         let got = text(polled.unwrap_or_else(|error| panic!("{}: {error:#?}", dir.display())));
         prom::read(&got);
         let expected = dir.join("expected.prom");
@@ -38,8 +41,8 @@ async fn every_case_gives_what_is_expected() {
 #[tokio::test]
 async fn the_same_answers_give_the_same_bytes() {
     let dir = testdata("demo");
-    let first = text(poll_dir(&dir, &[]).await.unwrap());
-    let second = text(poll_dir(&dir, &[]).await.unwrap());
+    let first = text(poll_dir(&dir, &Overrides::default()).await.unwrap());
+    let second = text(poll_dir(&dir, &Overrides::default()).await.unwrap());
     assert!(first == second);
     prom::read(&first);
 }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 /// Modules from the nouns up. Those of one line may not import each other.
 const LAYERS: [&[&str]; 14] = [
-    &["stat", "names", "family"],
-    &["histogram"],
+    &["stat", "names", "family", "yaml"],
+    &["histogram", "relabel"],
     &["decode"],
     &["mapping"],
     &["snapshot"],

@@ -3,6 +3,8 @@
 use envoy_exporter::mapping::Mapping;
 use envoy_exporter::snapshot::DropReason;
 
+use envoy_exporter::config::Overrides;
+
 use crate::support::{poll_dir, testdata};
 
 #[test]
@@ -38,7 +40,9 @@ fn help_is_one_sentence_of_plain_text() {
 #[tokio::test]
 async fn every_stat_of_a_real_proxy_is_described() {
     for capture in ["demo", "captures/1.40.0/idle"] {
-        let polled = poll_dir(&testdata(capture), &[]).await.unwrap();
+        let polled = poll_dir(&testdata(capture), &Overrides::default())
+            .await
+            .unwrap();
         let report = polled.snapshot.report();
         assert_eq!(report.undescribed, 0, "{capture}");
         for reason in DropReason::ALL {

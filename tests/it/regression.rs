@@ -1,10 +1,12 @@
 //! Each test guards what users reported of Envoy's own endpoint or of other exporters, with the
 //! report's address over it.
 
+use envoy_exporter::config::Overrides;
+
 use crate::support::{poll_dir, prom, testdata, text};
 
 async fn families(case: &str) -> std::collections::BTreeMap<String, prom::Family> {
-    let polled = poll_dir(&testdata(&format!("golden/{case}")), &[]).await;
+    let polled = poll_dir(&testdata(&format!("golden/{case}")), &Overrides::default()).await;
     prom::read(&text(polled.unwrap()))
 }
 

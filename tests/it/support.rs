@@ -16,6 +16,7 @@ use std::time::Duration;
 use envoy_exporter::config::{Config, Overrides};
 use envoy_exporter::exposition::{Body, Selection};
 use envoy_exporter::poll::{Error, Polled, Poller};
+use envoy_exporter::snapshot::builder::Settings;
 use envoy_exporter::transport::{AdminAddress, Options, Selection as Wanted, Transport};
 
 /// A file or folder of `testdata`.
@@ -27,34 +28,37 @@ pub fn testdata(inside: &str) -> PathBuf {
 
 /// A poller for an address, with mapping files and the limits of a test.
 pub fn poller(address: &str, mapping: &[PathBuf], timeout: Duration, max_body: u64) -> Poller {
+    let mapping = mapping.iter().map(|path| path.display().to_string());
     let overrides = Overrides {
-        mapping: mapping
-            .iter()
-            .map(|path| path.display().to_string())
-            .collect(),
+        mapping: mapping.collect(),
         ..Overrides::default()
     };
-    let config = Config::load(&overrides).expect("the mapping loads");
+    poller_with(address, &overrides, timeout, max_body)
+}
+
+fn poller_with(address: &str, overrides: &Overrides, timeout: Duration, max_body: u64) -> Poller {
+    let config = Config::load(overrides).unwrap_or_else(|error| panic!("{error}"));
     let address: AdminAddress = address.parse().expect("an address");
     let options = Options {
         max_body,
         selection: Wanted::default(),
     };
     let transport = Transport::open(address, options).expect("a transport");
-    let reserved = std::iter::once("envoy_up".to_owned()).collect();
-    Poller::new(
-        transport,
-        timeout,
-        Arc::new(config.mapping),
-        Default::default(),
-        reserved,
-    )
+    let target = config.targets.into_iter().next().expect("a target");
+    let settings = Settings {
+        mapping: Arc::new(config.mapping),
+        target_labels: target.labels,
+        relabel: Arc::new(config.relabel),
+        limits: config.limits,
+        reserved: Arc::new(std::iter::once("envoy_up".to_owned()).collect()),
+    };
+    Poller::new(transport, timeout, settings)
 }
 
 /// Polls the capture in a folder.
-pub async fn poll_dir(dir: &Path, mapping: &[PathBuf]) -> Result<Polled, Error> {
+pub async fn poll_dir(dir: &Path, overrides: &Overrides) -> Result<Polled, Error> {
     let address = format!("file://{}", dir.display());
-    let mut poller = poller(&address, mapping, Duration::from_secs(30), 1 << 30);
+    let mut poller = poller_with(&address, overrides, Duration::from_secs(30), 1 << 30);
     poller.poll().await
 }
 

@@ -1,7 +1,8 @@
 //! The stats of one type between polls: found again by their place, forgotten when they are gone.
 
-use super::super::layout::{Candidate, DropReason, Report};
+use super::super::layout::{Candidate, Parts};
 use super::super::names::NameTable;
+use super::super::{DropReason, Report};
 use crate::stat::StatType;
 
 /// The stats of one type.
@@ -29,12 +30,18 @@ pub(super) struct Stat<V> {
 /// What was found out about a stat.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Resolved {
-    Series {
-        family: u32,
-        block: u32,
-        description: u32,
-    },
+    Series(Series),
     Dropped(DropReason),
+}
+
+/// The series of a stat, by the numbers of its parts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Series {
+    pub(super) family: u32,
+    pub(super) block: u32,
+    pub(super) description: u32,
+    pub(super) bounds: u32,
+    pub(super) parts: Parts,
 }
 
 impl<V: Clone + Default> Group<V> {
@@ -135,23 +142,15 @@ impl<V: Clone + Default> Group<V> {
         }
     }
 
-    pub(super) fn candidates(
-        &self,
-        candidates: &mut Vec<Candidate>,
-        report: &mut Report,
-        bounds: impl Fn(&V) -> u32,
-    ) {
+    pub(super) fn candidates(&self, candidates: &mut Vec<Candidate>, report: &mut Report) {
         for stat in &self.stats {
             match stat.resolved {
-                Some(Resolved::Series {
-                    family,
-                    block,
-                    description,
-                }) => candidates.push(Candidate {
-                    family,
-                    block,
-                    description,
-                    bounds: bounds(&stat.value),
+                Some(Resolved::Series(series)) => candidates.push(Candidate {
+                    family: series.family,
+                    block: series.block,
+                    description: series.description,
+                    bounds: series.bounds,
+                    parts: series.parts,
                 }),
                 Some(Resolved::Dropped(reason)) => report.drop_stats(reason, 1),
                 None => {}
@@ -163,7 +162,7 @@ impl<V: Clone + Default> Group<V> {
     pub(super) fn place(&mut self, slots: &mut impl Iterator<Item = Option<u32>>) {
         for stat in &mut self.stats {
             stat.slot = match stat.resolved {
-                Some(Resolved::Series { .. }) => slots.next().flatten(),
+                Some(Resolved::Series(_)) => slots.next().flatten(),
                 _ => None,
             };
         }

@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::super::layout::{DropReason, number};
+use super::super::layout::{Bounds, Description, Parts, number};
 use super::super::names::Interner;
-use super::group::{Group, Resolved};
-use crate::family::FamilyType;
+use super::super::{DropReason, Limits};
+use super::group::{Group, Resolved, Series};
+use crate::family::{Factor, FamilyType};
+use crate::histogram::DEFAULT_BOUNDS;
 use crate::mapping::endpoints::Endpoints;
 use crate::mapping::scopes::Scopes;
-use crate::mapping::table::Unit;
-use crate::mapping::{Mapping, UNDESCRIBED, Verdict};
-use crate::names::Labels;
+use crate::mapping::{BoundsFrom, Mapped, Mapping, Verdict};
+use crate::names::{self, Labels};
+use crate::relabel;
 use crate::stat::StatType;
 
 /// Names and types of families by number.
@@ -22,11 +24,17 @@ pub(super) struct Families {
     index: HashMap<(Box<str>, FamilyType), u32>,
 }
 
-/// HELP and unit by number; number 0 is the one of undescribed stats.
+/// What numbers mean, by number.
 #[derive(Debug, Default)]
 pub(super) struct Descriptions {
-    pub(super) list: Vec<(Arc<str>, Option<Unit>)>,
-    index: HashMap<(Arc<str>, Option<Unit>), u32>,
+    pub(super) list: Vec<Description>,
+    index: HashMap<Description, u32>,
+}
+
+/// Sets of bounds by number. There are few: one for each that is configured.
+#[derive(Debug)]
+pub(super) struct BoundSets {
+    pub(super) list: Vec<Arc<Bounds>>,
 }
 
 /// Maps the stats that are new, and those that read differently since a scope name came or went.
@@ -35,14 +43,26 @@ pub(super) struct Resolver<'b> {
     pub(super) scopes: &'b Scopes,
     pub(super) endpoints: &'b Endpoints,
     pub(super) target_labels: &'b Labels,
+    pub(super) relabel: &'b relabel::Rules,
+    pub(super) limits: Limits,
     pub(super) families: &'b mut Families,
     pub(super) descriptions: &'b mut Descriptions,
     pub(super) blocks: &'b mut Interner,
+    pub(super) bounds: &'b mut BoundSets,
     pub(super) changed: &'b [String],
 }
 
+/// What a stat's value says that its name does not.
+#[derive(Debug, Default)]
+pub(super) struct Details<'v> {
+    /// The text of a text readout.
+    pub(super) text: Option<&'v str>,
+    /// The number of a histogram's bounds in force.
+    pub(super) bounds: u32,
+}
+
 impl Resolver<'_> {
-    pub(super) fn resolve<V>(&mut self, group: &mut Group<V>, text: impl Fn(&V) -> Option<String>) {
+    pub(super) fn resolve<V>(&mut self, group: &mut Group<V>, details: impl Fn(&V) -> Details<'_>) {
         let mut name = String::new();
         for (at, stat) in group.stats.iter_mut().enumerate() {
             if stat.resolved.is_some() && self.changed.is_empty() {
@@ -51,45 +71,181 @@ impl Resolver<'_> {
             group.names.read(at, &mut name);
             let affected = || self.changed.iter().any(|front| name.starts_with(front));
             if stat.resolved.is_none() || affected() {
-                let text = text(&stat.value);
-                stat.resolved = Some(self.series(&name, group.stat_type, text.as_deref()));
+                let details = details(&stat.value);
+                let resolved = self.series(&name, group.stat_type, &details);
+                stat.resolved = Some(resolved);
             }
         }
     }
 
-    pub(super) fn series(
+    fn series(
         &mut self,
         name: &str,
         stat_type: Option<StatType>,
-        text: Option<&str>,
+        details: &Details<'_>,
     ) -> Resolved {
         let verdict = self
             .mapping
-            .map(self.scopes, self.endpoints, name, stat_type, text);
-        let mapped = match verdict {
+            .map(self.scopes, self.endpoints, name, stat_type, details.text);
+        let mut mapped = match verdict {
             Verdict::Mapped(mapped) => mapped,
+            Verdict::Dropped => return Resolved::Dropped(DropReason::Rule),
             Verdict::Invalid => return Resolved::Dropped(DropReason::Invalid),
         };
-        let family_type = mapped.stat_type.map_or(FamilyType::Unknown, FamilyType::of);
-        let mut labels = mapped.labels;
         for (label, value) in self.target_labels.iter() {
-            labels.set(label.to_owned(), value.to_owned());
+            mapped.labels.set(label.to_owned(), value.to_owned());
         }
-        let description = if mapped.described {
-            self.descriptions.intern(&mapped.help, mapped.unit)
+        let is_histogram = mapped.family_type == FamilyType::Histogram;
+        let mut bounds = if is_histogram {
+            self.chosen_bounds(&mapped, details.bounds)
         } else {
             0
         };
-        Resolved::Series {
-            family: self.families.intern(&mapped.family, family_type),
-            block: self.blocks.intern(&labels.to_block()),
-            description,
+        let mut parts = Parts::ALL;
+        if !self.relabel.is_empty() {
+            let result = if is_histogram {
+                self.relabel_histogram(&mut mapped, &mut bounds, &mut parts)
+            } else {
+                self.relabel_sample(&mut mapped)
+            };
+            if let Err(reason) = result {
+                return Resolved::Dropped(reason);
+            }
+        }
+        let long = |value: &str| value.len() > self.limits.label_value_bytes;
+        if mapped.labels.len() > self.limits.labels
+            || mapped.labels.iter().any(|(_, value)| long(value))
+        {
+            return Resolved::Dropped(DropReason::Limit);
+        }
+        Resolved::Series(Series {
+            family: self.families.intern(&mapped.family, mapped.family_type),
+            block: self.blocks.intern(&mapped.labels.to_block()),
+            description: self.descriptions.intern(Description {
+                help: mapped.help.into(),
+                unit: mapped.unit,
+                factor: mapped.factor,
+                join: mapped.join,
+                described: mapped.described,
+            }),
+            bounds,
+            parts,
+        })
+    }
+
+    /// The bounds that the buckets of a histogram get.
+    fn chosen_bounds(&mut self, mapped: &Mapped, in_force: u32) -> u32 {
+        let shown = match &mapped.bounds {
+            BoundsFrom::Table(shown) => Some(shown),
+            // Envoy's default bounds are for milliseconds and say little of anything else.
+            BoundsFrom::TableUnlessSet(shown) if in_force == 0 => Some(shown),
+            BoundsFrom::TableUnlessSet(_) | BoundsFrom::Envoy => None,
+        };
+        match shown {
+            Some(shown) => self.bounds.intern(Bounds::of_family(shown, mapped.factor)),
+            None if mapped.factor == Factor::ONE => in_force,
+            None => {
+                let values = self.bounds.list.get(in_force as usize);
+                let values = values.map_or(Box::default(), |bounds| bounds.values.clone());
+                self.bounds.intern(Bounds::of_stat(&values, mapped.factor))
+            }
+        }
+    }
+
+    fn relabel_sample(&self, mapped: &mut Mapped) -> Result<(), DropReason> {
+        let Some(labels) = self.relabeled(&mapped.family, "", mapped, None)? else {
+            return Err(DropReason::Relabel);
+        };
+        (mapped.family, mapped.labels) = labels.series("")?;
+        Ok(())
+    }
+
+    /// Relabels each sample of a histogram as Prometheus would. What comes of it must still be a
+    /// histogram, though single samples may be gone.
+    fn relabel_histogram(
+        &mut self,
+        mapped: &mut Mapped,
+        bounds: &mut u32,
+        parts: &mut Parts,
+    ) -> Result<(), DropReason> {
+        let set = self.bounds.list.get(*bounds as usize).cloned();
+        let set = set.ok_or(DropReason::Invalid)?;
+        let mut series: Option<(String, Labels)> = None;
+        let mut one = |suffix: &str, le: Option<&str>| -> Result<bool, DropReason> {
+            let Some(sample) = self.relabeled(&mapped.family, suffix, mapped, le)? else {
+                return Ok(false);
+            };
+            if sample.0.get("le") != le.unwrap_or_default() {
+                return Err(DropReason::Invalid);
+            }
+            let found = sample.series(suffix)?;
+            match &series {
+                Some(have) if *have != found => return Err(DropReason::Invalid),
+                Some(_) => {}
+                None => series = Some(found),
+            }
+            Ok(true)
+        };
+        let stays = set
+            .le
+            .iter()
+            .map(|le| one("_bucket", Some(le)))
+            .collect::<Result<Vec<_>, _>>()?;
+        *parts = Parts {
+            infinity: one("_bucket", Some("+Inf"))?,
+            sum: one("_sum", None)?,
+            count: one("_count", None)?,
+        };
+        let (family, labels) = series.ok_or(DropReason::Relabel)?;
+        (mapped.family, mapped.labels) = (family, labels);
+        if stays.contains(&false) {
+            *bounds = self.bounds.intern(set.filtered(&stays));
+        }
+        Ok(())
+    }
+
+    /// The labels of a sample once the rules have seen it; none: it is dropped.
+    fn relabeled(
+        &self,
+        family: &str,
+        suffix: &str,
+        mapped: &Mapped,
+        le: Option<&str>,
+    ) -> Result<Option<Sample>, DropReason> {
+        let mut labels: relabel::Labels = mapped.labels.iter().collect();
+        labels.set(relabel::NAME, format!("{family}{suffix}"));
+        if let Some(le) = le {
+            labels.set("le", le);
+        }
+        match self.relabel.apply(&mut labels) {
+            relabel::Verdict::Drop => Ok(None),
+            relabel::Verdict::Keep if relabel::is_valid_result(&labels) => Ok(Some(Sample(labels))),
+            relabel::Verdict::Keep => Err(DropReason::Invalid),
         }
     }
 }
 
+/// The relabeled labels of a sample, its name among them.
+struct Sample(relabel::Labels);
+
+impl Sample {
+    /// Family and labels, when the name still ends as it must.
+    fn series(&self, suffix: &str) -> Result<(String, Labels), DropReason> {
+        let family = self.0.get(relabel::NAME).strip_suffix(suffix);
+        let family = family.filter(|family| names::is_metric_name(family));
+        let family = family.ok_or(DropReason::Invalid)?;
+        let mut labels = Labels::new();
+        for (label, value) in self.0.iter() {
+            if label != relabel::NAME && (suffix.is_empty() || label != "le") {
+                labels.set(label.to_owned(), value.to_owned());
+            }
+        }
+        Ok((family.to_owned(), labels))
+    }
+}
+
 impl Families {
-    pub(super) fn intern(&mut self, name: &str, family_type: FamilyType) -> u32 {
+    fn intern(&mut self, name: &str, family_type: FamilyType) -> u32 {
         let key = (Box::from(name), family_type);
         if let Some(at) = self.index.get(&key) {
             return *at;
@@ -102,22 +258,30 @@ impl Families {
 }
 
 impl Descriptions {
-    pub(super) fn new() -> Self {
-        let undescribed = (Arc::from(UNDESCRIBED), None);
-        Self {
-            index: std::iter::once((undescribed.clone(), 0)).collect(),
-            list: vec![undescribed],
-        }
-    }
-
-    pub(super) fn intern(&mut self, help: &str, unit: Option<Unit>) -> u32 {
-        let key = (Arc::from(help), unit);
-        if let Some(at) = self.index.get(&key) {
+    fn intern(&mut self, description: Description) -> u32 {
+        if let Some(at) = self.index.get(&description) {
             return *at;
         }
         let at = number(self.list.len());
-        self.list.push(key.clone());
-        self.index.insert(key, at);
+        self.list.push(description.clone());
+        self.index.insert(description, at);
         at
+    }
+}
+
+impl BoundSets {
+    /// Number 0 is Envoy's default ones.
+    pub(super) fn new() -> Self {
+        Self {
+            list: vec![Arc::new(Bounds::of_stat(&DEFAULT_BOUNDS, Factor::ONE))],
+        }
+    }
+
+    pub(super) fn intern(&mut self, bounds: Bounds) -> u32 {
+        let known = self.list.iter().position(|have| **have == bounds);
+        number(known.unwrap_or_else(|| {
+            self.list.push(Arc::new(bounds));
+            self.list.len() - 1
+        }))
     }
 }
