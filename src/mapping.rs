@@ -159,6 +159,17 @@ impl Mapping {
         entry.map(|entry| entry.stat_type)
     }
 
+    /// What a stat of this base name becomes when it has no tags.
+    pub fn map_base(&self, base: &str, stat_type: Option<StatType>) -> Verdict {
+        let extraction = Extraction {
+            base: base.to_owned(),
+            tags: Vec::new(),
+        };
+        let entry = self.catalogue.find(base);
+        let stat_type = stat_type.or(entry.map(|entry| entry.stat_type));
+        self.judge(&extraction, &[base], entry, stat_type, None).0
+    }
+
     /// Maps a stat; `text` is the value of a text readout.
     pub fn map(
         &self,
@@ -207,19 +218,7 @@ impl Mapping {
         if shipped_base != extraction.base {
             bases.insert(0, &shipped_base);
         }
-        let labels = self.labels_of(&extraction, entry, stat_type, text);
-        let said = self.rules.say(&bases, &labels);
-        let rules = said.by.clone();
-        let kept = self.keep.is_empty()
-            || self
-                .keep
-                .iter()
-                .any(|pattern| bases.iter().any(|base| pattern.captures(base).is_some()));
-        let verdict = if said.drop.unwrap_or(!kept) {
-            Verdict::Dropped
-        } else {
-            self.mapped(&extraction.base, entry, stat_type, labels, said)
-        };
+        let (verdict, rules) = self.judge(&extraction, &bases, entry, stat_type, text);
         Explanation {
             scoped: read.scoped().to_owned(),
             extraction,
@@ -228,6 +227,28 @@ impl Mapping {
             stat_type,
             verdict,
         }
+    }
+
+    /// What becomes of a stat that was taken apart, and the rules that had a say in it.
+    fn judge(
+        &self,
+        extraction: &Extraction,
+        bases: &[&str],
+        entry: Option<&Entry>,
+        stat_type: Option<StatType>,
+        text: Option<&str>,
+    ) -> (Verdict, Vec<&Compiled>) {
+        let labels = self.labels_of(extraction, entry, stat_type, text);
+        let said = self.rules.say(bases, entry.map(|entry| entry.name.as_str()), &labels);
+        let rules = said.by.clone();
+        let is_kept = |pattern: &TokenPattern| bases.iter().any(|base| pattern.matches(base));
+        let kept = self.keep.is_empty() || self.keep.iter().any(is_kept);
+        let verdict = if said.drop.unwrap_or(!kept) {
+            Verdict::Dropped
+        } else {
+            self.mapped(&extraction.base, entry, stat_type, labels, said)
+        };
+        (verdict, rules)
     }
 
     fn labels_of(

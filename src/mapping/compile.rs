@@ -118,6 +118,10 @@ impl Mapping {
                 mapping.add_user_tags(rules, defaults);
             }
         }
+        let catalogue = &mapping.catalogue;
+        mapping
+            .rules
+            .bind(|name| catalogue.iter().any(|entry| entry.name == name));
         if reasons.is_empty() {
             Ok(mapping)
         } else {

@@ -14,9 +14,15 @@ use crate::stat::StatType;
 /// Stats with these first tokens come from extensions that name them in full.
 const CUSTOM_NAMESPACES: [&str; 2] = ["wasmcustom.", "dynamicmodulescustom."];
 
-/// Last words that Prometheus keeps for the parts of histograms and summaries, and for counters and
-/// infos.
-const RESERVED: [&str; 5] = ["total", "count", "sum", "bucket", "info"];
+/// Last words that Prometheus keeps for other types, or that come back at the end.
+const fn reserved(stat_type: StatType) -> &'static [&'static str] {
+    match stat_type {
+        StatType::Counter => &["total", "count"],
+        StatType::Gauge => &["total", "count", "sum", "bucket", "info"],
+        StatType::TextReadout => &["info"],
+        StatType::Histogram => &["total"],
+    }
+}
 
 /// `envoy_` and the base name, sanitised; the custom namespaces stand for themselves.
 pub(super) fn native(base: &str) -> Option<String> {
@@ -50,10 +56,9 @@ pub(super) fn standard(
     if let Some(unit) = unit {
         words.retain(|word| !spellings(unit).contains(word));
     }
-    if stat_type.is_some() {
-        while words.len() > 1 && words.last().is_some_and(|last| RESERVED.contains(last)) {
-            words.pop();
-        }
+    let reserved = stat_type.map_or(&[][..], reserved);
+    while words.len() > 1 && words.last().is_some_and(|last| reserved.contains(last)) {
+        words.pop();
     }
     words.extend(unit.map(suffix));
     match stat_type {
@@ -100,7 +105,7 @@ const fn spellings(unit: Unit) -> &'static [&'static str] {
         Unit::Bytes | Unit::BytesPerSecond => &["bytes"],
         Unit::Ratio | Unit::Percent => &["percent", "percentage", "ratio"],
         Unit::TimestampSeconds | Unit::TimestampMilliseconds => {
-            &["timestamp", "seconds", "ms", "milliseconds"]
+            &["timestamp", "unix", "time", "seconds", "ms", "milliseconds"]
         }
     }
 }

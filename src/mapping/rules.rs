@@ -30,6 +30,9 @@ pub struct Compiled {
     /// Its pattern as written.
     pub stat: String,
     pattern: TokenPattern,
+    /// Whether it is written as an entry of the catalogue is: then it is about that entry alone,
+    /// and not about others that its pattern would match too.
+    is_entry: bool,
     with: Option<String>,
     name: Option<Template>,
     labels: Vec<(String, Template)>,
@@ -87,12 +90,23 @@ impl Rules {
         self.list.iter()
     }
 
-    /// What is said of a stat with one of these base names, whose series has these labels so far.
-    pub fn say(&self, bases: &[&str], labels: &Labels) -> Said<'_> {
+    /// Tells the rules which patterns are entries of the catalogue.
+    pub fn bind(&mut self, is_entry: impl Fn(&str) -> bool) {
+        for rule in &mut self.list {
+            rule.is_entry = is_entry(&rule.stat);
+        }
+    }
+
+    /// What is said of a stat with one of these base names, that this entry describes and whose
+    /// series has these labels so far.
+    pub fn say(&self, bases: &[&str], entry: Option<&str>, labels: &Labels) -> Said<'_> {
         let mut said = Said::default();
         for (at, rule) in self.list.iter().enumerate() {
             let has_label = |with: &String| labels.value(with).is_some();
-            if !self.may_match(at, bases) || !rule.with.as_ref().is_none_or(has_label) {
+            let applies = self.may_match(at, bases)
+                && (!rule.is_entry || entry == Some(&rule.stat))
+                && rule.with.as_ref().is_none_or(has_label);
+            if !applies {
                 continue;
             }
             let found = bases
@@ -175,6 +189,7 @@ impl Compiled {
             place: written.place,
             stat: rule.stat.clone(),
             pattern,
+            is_entry: false,
             with: rule.with.clone(),
             name,
             labels,
@@ -311,7 +326,7 @@ mod tests {
         );
         assert!(problems.is_empty(), "{problems:?}");
         let mut labels = Labels::new();
-        let said = rules.say(&["cluster.breakers.high.c-x_open"], &labels);
+        let said = rules.say(&["cluster.breakers.high.c-x_open"], None, &labels);
         assert_eq!(said.name.as_deref(), Some("breaker_c_x"));
         assert_eq!(said.unit, Some(Unit::Bytes));
         assert_eq!(said.help, Some("Any."));
@@ -322,12 +337,22 @@ mod tests {
             .map(|(name, value)| (*name, value.as_str()))
             .collect();
         assert_eq!(set, [("a", "1"), ("a", ""), ("priority", "high")]);
-        assert_eq!(rules.say(&["server.live"], &labels).drop, Some(true));
+        assert_eq!(rules.say(&["server.live"], None, &labels).drop, Some(true));
         labels.set("x".to_owned(), "1".to_owned());
         assert_eq!(
-            rules.say(&["x.y", "cluster.y"], &labels).help,
+            rules.say(&["x.y", "cluster.y"], None, &labels).help,
             Some("With x.")
         );
+    }
+
+    #[test]
+    fn a_rule_for_an_entry_is_about_it_alone() {
+        let (mut rules, _) = rules("rules: [{stat: 'cluster.grpc.{status}', help: By status.}]");
+        rules.bind(|name| name == "cluster.grpc.{status}");
+        let labels = Labels::new();
+        let say = |entry| rules.say(&["cluster.grpc.total"], entry, &labels).help;
+        assert_eq!(say(Some("cluster.grpc.total")), None);
+        assert_eq!(say(Some("cluster.grpc.{status}")), Some("By status."));
     }
 
     #[test]

@@ -133,6 +133,11 @@ impl TokenPattern {
             .sum()
     }
 
+    /// Whether `name` matches.
+    pub fn matches(&self, name: &str) -> bool {
+        self.captures(name).is_some()
+    }
+
     /// The captured spans of `name` when it matches.
     pub fn captures(&self, name: &str) -> Option<Vec<Range<usize>>> {
         let mut spans = Vec::new();
