@@ -9,6 +9,8 @@
 //! other buckets and sums. Which one made a histogram shows in its percentiles ([`recognize`]).
 //! The sum is an estimate from the middles of bins in both, within some 5 % of a sample.
 
+pub mod native;
+
 /// Bounds that Envoy gives a histogram unless configured otherwise.
 pub const DEFAULT_BOUNDS: [f64; 19] = [
     0.5,
@@ -89,6 +91,18 @@ pub struct Maths {
     pub generation: Generation,
     /// The unit of its samples.
     pub scale: Scale,
+}
+
+impl Maths {
+    /// What divides a sample as it is kept, and by how many powers of ten JSON shows a bin smaller
+    /// than it is kept: the current maths shows percent bins in percent, the legacy one as kept.
+    fn scaling(self) -> (f64, i32) {
+        match (self.scale, self.generation) {
+            (Scale::Plain, _) => (1.0, 0),
+            (Scale::Percent, Generation::Legacy) => (PERCENT, 0),
+            (Scale::Percent, Generation::Current) => (PERCENT, 6),
+        }
+    }
 }
 
 /// What a histogram's data tells of its maths.
@@ -210,13 +224,8 @@ impl Place {
 ///
 /// A count that would pass 2^64-1 stays there. A bound that is no number counts nothing.
 pub fn buckets(bins: &[Bin], bounds: &[f64], maths: Maths, out: &mut Vec<u64>) -> Totals {
-    let Maths { generation, scale } = maths;
-    // The current maths shows percent bins in percent, the legacy one as they are kept.
-    let (factor, shift) = match (scale, generation) {
-        (Scale::Plain, _) => (1.0, 0),
-        (Scale::Percent, Generation::Legacy) => (PERCENT, 0),
-        (Scale::Percent, Generation::Current) => (PERCENT, 6),
-    };
+    let generation = maths.generation;
+    let (factor, shift) = maths.scaling();
     out.clear();
     out.resize(bounds.len(), 0);
     let mut totals = Totals { count: 0, sum: 0.0 };

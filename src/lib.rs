@@ -16,6 +16,8 @@
 //! |---|---|---|
 //! | [`stat`], [`names`], [`family`] | text | the nouns, and the grammar of names and labels |
 //! | [`histogram`] | Envoy's log-linear bins | count, sum, cumulative buckets |
+//! | [`yaml`] | YAML text | typed values, or every mistake with its place |
+//! | [`negotiate`] | `Accept`, `Accept-Encoding` | format and encoding of a scrape |
 //! | [`relabel`] | the labels of a series | the same relabeled, or nothing |
 //! | [`decode`] | JSON of the admin interface | stats, one by one |
 //! | [`mapping`] | a stat name | family, labels, HELP, unit |
@@ -53,6 +55,7 @@ pub mod family;
 pub mod histogram;
 pub mod mapping;
 pub mod names;
+pub mod negotiate;
 pub mod poll;
 pub mod relabel;
 pub mod snapshot;

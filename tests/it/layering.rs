@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules from the nouns up. Those of one line may not import each other.
 const LAYERS: [&[&str]; 14] = [
-    &["stat", "names", "family", "yaml"],
+    &["stat", "names", "family", "negotiate", "yaml"],
     &["histogram", "relabel"],
     &["decode"],
     &["mapping"],
