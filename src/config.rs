@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::histogram::native::Form;
 use crate::mapping::rules::check_bounds;
 use crate::mapping::{self, FamilyBounds, Mapping, Source};
 use crate::names::{self, Labels};
@@ -56,6 +57,8 @@ pub struct Overrides {
     pub filter: Option<String>,
     /// Profile and mapping files.
     pub mapping: Vec<String>,
+    /// Form of histograms.
+    pub histograms: Option<Form>,
 }
 
 /// Everything resolved.
@@ -67,6 +70,8 @@ pub struct Config {
     pub poll: Poll,
     /// The compiled mapping.
     pub mapping: Mapping,
+    /// Form of histograms.
+    pub histograms: Form,
     /// Rules that every series goes through.
     pub relabel: relabel::Rules,
     /// Largest answer that is read, in bytes.
@@ -140,6 +145,7 @@ struct FilePoll {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct FileHistograms {
+    form: Option<Placed<String>>,
     buckets: BTreeMap<String, Placed<Vec<f64>>>,
 }
 
@@ -167,6 +173,7 @@ impl Config {
         let poll = resolve_poll(&poll, overrides, &mut problems);
         let relabel = compile_relabel(file.metric_relabel_configs, &mut problems);
         let histograms = file.histograms.take(&mut problems).unwrap_or_default();
+        let form = histogram_form(&histograms, overrides, &mut problems);
         let bounds = family_bounds(histograms, &mut problems);
         let limits = file.limits.take(&mut problems).unwrap_or_default();
         let (max_body, limits) = resolve_limits(&limits, &mut problems);
@@ -184,6 +191,7 @@ impl Config {
                 targets,
                 poll,
                 mapping,
+                histograms: form,
                 relabel,
                 max_body,
                 limits,
@@ -335,6 +343,19 @@ fn family_bounds(written: FileHistograms, problems: &mut Vec<Problem>) -> Family
         .by_name
         .sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.replace('*', "").len()));
     bounds
+}
+
+fn histogram_form(
+    file: &FileHistograms,
+    overrides: &Overrides,
+    problems: &mut Vec<Problem>,
+) -> Form {
+    let written = file.form.as_ref().and_then(|written| {
+        let form = written.value.parse();
+        let problem = |reason| problems.push(written.problem(format!("histograms.form: {reason}")));
+        form.map_err(problem).ok()
+    });
+    overrides.histograms.or(written).unwrap_or_default()
 }
 
 fn resolve_limits(file: &FileLimits, problems: &mut Vec<Problem>) -> (u64, Limits) {

@@ -14,8 +14,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use envoy_exporter::config::{Config, Overrides};
-use envoy_exporter::exposition::{Body, Selection};
+use envoy_exporter::exposition::{Body, Selection, Shape};
+use envoy_exporter::histogram::native;
+use envoy_exporter::negotiate::Format;
 use envoy_exporter::poll::{Error, Polled, Poller};
+use envoy_exporter::snapshot::Snapshot;
 use envoy_exporter::snapshot::builder::Settings;
 use envoy_exporter::transport::{AdminAddress, Options, Selection as Wanted, Transport};
 
@@ -51,6 +54,7 @@ fn poller_with(address: &str, overrides: &Overrides, timeout: Duration, max_body
         relabel: Arc::new(config.relabel),
         limits: config.limits,
         reserved: Arc::new(std::iter::once("envoy_up".to_owned()).collect()),
+        native_histograms: config.histograms != native::Form::Classic,
     };
     Poller::new(transport, timeout, settings)
 }
@@ -64,8 +68,13 @@ pub async fn poll_dir(dir: &Path, overrides: &Overrides) -> Result<Polled, Error
 
 /// The exposition of one poll, without own metrics.
 pub fn text(polled: Polled) -> String {
-    let snapshots = vec![Arc::new(polled.snapshot)];
-    let pieces = Body::new(snapshots, &Selection::default(), Vec::new());
-    let bytes: Vec<u8> = pieces.flatten().collect();
+    let bytes = exposed(&Arc::new(polled.snapshot), &Shape::new(Format::Text));
     String::from_utf8(bytes).expect("an exposition is UTF-8")
+}
+
+/// The exposition of a snapshot without own metrics, nor the end that comes after them.
+pub fn exposed(snapshot: &Arc<Snapshot>, shape: &Shape) -> Vec<u8> {
+    let snapshots = vec![Arc::clone(snapshot)];
+    let pieces = Body::new(snapshots, shape, &Selection::default(), Vec::new());
+    pieces.flatten().collect()
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use envoy_exporter::negotiate::Encoding;
 use envoy_exporter::web::{
     Backend, Handler, ListenAddress, Options, Pieces, ScrapeRequest, ScrapeResponse, serve,
 };
@@ -142,6 +143,8 @@ impl Backend for Shared {
             });
             ScrapeResponse {
                 content_type: "text/plain; version=0.0.4; charset=utf-8",
+                encoding: Encoding::Identity,
+                size: None,
                 body: Box::pin(body),
             }
         })
