@@ -493,6 +493,38 @@ mod tests {
     }
 
     #[test]
+    fn the_form_of_histograms() {
+        for (text, flag, want, problem) in [
+            ("", None, Form::Classic, None),
+            ("histograms: {form: native}", None, Form::Native, None),
+            (
+                "histograms: {form: native}",
+                Some(Form::Both),
+                Form::Both,
+                None,
+            ),
+            (
+                "histograms: {form: none}",
+                None,
+                Form::Classic,
+                Some("1:20: histograms.form: 'none' is none of classic, native and both"),
+            ),
+        ] {
+            let file: File = yaml::read(text).unwrap();
+            let mut problems = Vec::new();
+            let histograms = file.histograms.take(&mut problems).unwrap();
+            let overrides = Overrides {
+                histograms: flag,
+                ..Overrides::default()
+            };
+            let form = histogram_form(&histograms, &overrides, &mut problems);
+            assert_eq!(form, want, "{text}");
+            let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+            assert_eq!(problems, Vec::from_iter(problem), "{text}");
+        }
+    }
+
+    #[test]
     fn data_is_served_for_three_intervals_and_at_least_fifteen_seconds() {
         for (interval, want) in [("1s", 15), ("5s", 15), ("10s", 30), ("0s", 15)] {
             let overrides = Overrides {

@@ -1,11 +1,11 @@
 //! Answers scrapes: what can be shared by them is made once for a poll.
 //!
-//! Text as it is stays a stream of its own for each reader. What is compressed, and protobuf, is
-//! made on a blocking thread at most once for a set of snapshots, format and encoding; scrapes that
-//! want it at the same time wait for it together, and all hold the same bytes. Only what was made
-//! of the newest snapshots is kept, so that there are at most as many bodies as kinds of them. The
-//! own metrics, which change with each scrape, are written behind it. A scrape of selected families
-//! makes its own body, which is not kept.
+//! A body that is not compressed is a stream of its own for each reader: kept, it would take more
+//! memory than all else. What is compressed is made on a blocking thread at most once for a set of
+//! snapshots, format and encoding; scrapes that want it at the same time wait for it together, and
+//! all hold the same bytes. Only what was made of the newest snapshots is kept, so that there are at
+//! most as many bodies as kinds of them. The own metrics, which change with each scrape, are written
+//! behind it. A scrape of selected families makes its own body, which is not kept.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -121,8 +121,7 @@ impl Server {
         encoding: Encoding,
         own: Vec<u8>,
     ) -> Served {
-        // The length of a message comes before it, so that there is work before the first byte.
-        if encoding != Encoding::Identity || shape.format == Format::Protobuf {
+        if encoding != Encoding::Identity {
             let made = if selection.is_all() {
                 self.shared(&snapshots, shape, encoding)
             } else {
