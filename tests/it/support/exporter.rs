@@ -135,6 +135,7 @@ impl Backend for Shared {
             if first == "held" {
                 self.0.gate().await;
             }
+            let sized = first == "sized";
             let counted = Counted::new(&self.0.bodies);
             let fake = Arc::clone(&self.0);
             let body = self.0.body(&request).inspect(move |_| {
@@ -143,8 +144,12 @@ impl Backend for Shared {
             });
             ScrapeResponse {
                 content_type: "text/plain; version=0.0.4; charset=utf-8",
-                encoding: Encoding::Identity,
-                size: None,
+                encoding: if sized {
+                    Encoding::Zstd
+                } else {
+                    Encoding::Identity
+                },
+                size: sized.then_some("sized|\n".len()),
                 body: Box::pin(body),
             }
         })
