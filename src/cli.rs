@@ -44,6 +44,12 @@ pub enum Command {
         #[arg(required = true, value_name = "STAT")]
         stats: Vec<String>,
     },
+    /// Show how much of what the target sends is described, dropped or in conflict
+    Coverage {
+        /// Print entries for what is undescribed instead
+        #[arg(long)]
+        suggest: bool,
+    },
     /// Save the target's admin answers as files, which <file://DIR> reads back
     Capture {
         /// A directory that is empty or not there yet

@@ -11,6 +11,8 @@
     reason = "a test that does not find what it needs is to fail there"
 )]
 
+/// Configuration files and tables with mistakes.
+mod config;
 /// Cases of captures and golden expositions, one folder each.
 mod golden;
 /// The import order of modules.
