@@ -246,13 +246,13 @@ class Exporter(Child):
 
 
 class Prometheus(Child):
-    def __init__(self, directory, targets, extra=(), scrape=None):
+    def __init__(self, directory, targets, extra=(), scrape=None, jobs=None):
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         config = Path(directory) / "prometheus.yml"
         config.write_text(json.dumps({
             "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms"},
-            "scrape_configs": [{
+            "scrape_configs": jobs or [{
                 "job_name": "envoy", "static_configs": [{"targets": targets}], **(scrape or {})}],
         }))
         super().__init__(
