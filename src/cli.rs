@@ -124,7 +124,7 @@ pub struct Flags {
     )]
     pub filter: Option<String>,
 
-    /// `native` or a mapping file; may be repeated, later ones override earlier ones [default: native]
+    /// Profile (`native`, `standard`, `basic`) or mapping table; may be repeated, later ones override earlier ones [default: native]
     #[arg(
         long = "mapping",
         env = "ENVOY_EXPORTER_MAPPING",

@@ -62,7 +62,7 @@ impl Explainer<'_> {
                 (text, mapped.described)
             }
             Verdict::Dropped => {
-                line(&mut text, "series", "none: a rule drops it");
+                line(&mut text, "series", "none: the table drops it");
                 (text, true)
             }
             Verdict::Invalid => {

@@ -276,12 +276,13 @@ class Prometheus(Child):
         return rows[0][1] if len(rows) == 1 else None
 
 
-def run(*arguments, timeout=60, env=None, stdin=None):
+def run(*arguments, timeout=60, env=None, cwd=None):
     """Runs a command of the program to its end."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("ENVOY_EXPORTER_")}
     return subprocess.run(
         [str(program()), *[str(argument) for argument in arguments]],
-        capture_output=True, text=True, timeout=timeout, env={**clean, **(env or {})}, stdin=stdin or subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=timeout, env={**clean, **(env or {})}, cwd=cwd,
+        stdin=subprocess.DEVNULL,
     )
 
 
