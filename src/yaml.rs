@@ -1,7 +1,7 @@
 //! Strict YAML: text in, a typed value or every mistake with its place out.
 //!
 //! The text is read into a tree that knows where each part stands, and types are read from the tree
-//! ([`de`]). Unknown keys of one mapping are all reported; an [`Attempt`] keeps the mistake of one
+//! after that. Unknown keys of one mapping are all reported; an [`Attempt`] keeps the mistake of one
 //! item from hiding those of the next. What is no YAML at all, or has a key twice, is one mistake.
 //!
 //! A number or a bool where text is wanted is taken as it is written (`regex: 503`).
