@@ -1,7 +1,8 @@
 //! Puts the parts together: one function for each subcommand, each from resolved settings to an
 //! exit code.
 
-use std::collections::BTreeMap;
+mod tools;
+
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -20,14 +21,11 @@ use crate::config::Config;
 use crate::exposition::serve::Server;
 use crate::exposition::{Body, Selection, Shape, own};
 use crate::histogram::native;
-use crate::names::Labels;
 use crate::negotiate::{Format, negotiate};
 use crate::poll::{Handle, Poller, Schedule, Task};
-use crate::snapshot::builder::Settings;
-use crate::stat::StatType;
 use crate::telemetry::Telemetry;
-use crate::transport::{self, AdminAddress, Options, Query, Transport};
-use crate::{capture, decode, explain, status, web};
+use crate::transport::{AdminAddress, Transport};
+use crate::{capture, status, web};
 
 /// Runs the program.
 pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -36,8 +34,9 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve => serve(flags, load(flags)?).await,
         Command::Demo => demo(flags).await,
         Command::Once { format } => once(load(flags)?, format.into()).await,
-        Command::Check => check(flags),
-        Command::Explain { stats } => explain_stats(flags, load(flags)?, &stats).await,
+        Command::Check => tools::check(flags, load(flags)?).await,
+        Command::Explain { stats } => tools::explain(flags, load(flags)?, &stats).await,
+        Command::Coverage { suggest } => tools::coverage(load(flags)?, suggest).await,
         Command::Capture { dir } => save(load(flags)?, &dir).await,
         Command::Healthcheck => healthcheck(flags).await,
     }
@@ -145,7 +144,7 @@ async fn serve(flags: &Flags, config: Config) -> anyhow::Result<ExitCode> {
     }
     let telemetry = telemetry()?;
     let histograms = config.histograms;
-    let tasks = tasks(config, &telemetry)?;
+    let tasks = tasks(&config, &telemetry)?;
     let backend = Arc::new(Backend {
         targets: tasks.iter().map(Task::handle).collect(),
         histograms,
@@ -183,44 +182,23 @@ async fn demo(flags: &Flags) -> anyhow::Result<ExitCode> {
     serve(flags, config).await
 }
 
-fn tasks(config: Config, telemetry: &Arc<Telemetry>) -> anyhow::Result<Vec<Task>> {
+fn tasks(config: &Config, telemetry: &Arc<Telemetry>) -> anyhow::Result<Vec<Task>> {
     let schedule = Schedule {
         interval: config.poll.interval,
         stale_after: config.poll.stale_after,
     };
-    let options = options(&config);
-    let settings = Settings {
-        mapping: Arc::new(config.mapping),
-        target_labels: Labels::new(),
-        relabel: Arc::new(config.relabel),
-        limits: config.limits,
-        reserved: reserved(telemetry),
-        native_histograms: config.histograms != native::Form::Classic,
-    };
+    let reserved = reserved(telemetry);
     let mut tasks = Vec::new();
-    for target in config.targets {
-        let address = target.address.to_string();
-        let transport = Transport::open(target.address, options.clone())?;
-        let settings = Settings {
-            target_labels: target.labels,
-            ..settings.clone()
-        };
+    for target in &config.targets {
+        let transport = Transport::open(target.address.clone(), config.transport())?;
+        let settings = config.settings(target, &reserved);
         let poller = Poller::new(transport, config.poll.timeout, settings);
+        let address = target.address.to_string();
         let telemetry = Arc::clone(telemetry);
         let task = Task::new(&target.name, &address, schedule, poller, telemetry);
         tasks.push(task);
     }
     Ok(tasks)
-}
-
-fn options(config: &Config) -> Options {
-    Options {
-        max_body: config.max_body,
-        selection: transport::Selection {
-            used_only: config.poll.used_only,
-            filter: config.poll.filter.clone(),
-        },
-    }
 }
 
 /// Resolves at SIGTERM or SIGINT.
@@ -245,7 +223,7 @@ async fn once(config: Config, format: Format) -> anyhow::Result<ExitCode> {
         histograms: config.histograms,
         reserved: reserved(&telemetry),
     };
-    let tasks = tasks(config, &telemetry)?;
+    let tasks = tasks(&config, &telemetry)?;
     let mut snapshots = Vec::new();
     for mut task in tasks {
         task.poll().await;
@@ -268,87 +246,10 @@ async fn once(config: Config, format: Format) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Loads everything and says whether it is valid.
-fn check(flags: &Flags) -> anyhow::Result<ExitCode> {
-    let config = load(flags)?;
-    let mut stdout = std::io::stdout().lock();
-    writeln!(
-        stdout,
-        "valid: {} target(s), {} described stats",
-        config.targets.len(),
-        config.mapping.catalogue().len()
-    )?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Explains stat names, with the first target's scope names and types where it can be read.
-async fn explain_stats(
-    flags: &Flags,
-    config: Config,
-    stats: &[String],
-) -> anyhow::Result<ExitCode> {
-    let asked = flags.admin_address.is_some() || flags.config_file.is_some();
-    let known = if asked {
-        known_stats(&config).await?
-    } else {
-        BTreeMap::new()
-    };
-    let scopes = config.mapping.scopes().learn(&|each| {
-        for name in known.keys().chain(stats) {
-            each(name);
-        }
-    });
-    let mut stdout = std::io::stdout().lock();
-    let mut all_described = true;
-    for stat in stats {
-        let stat_type = known.get(stat).copied();
-        let (text, described) = explain::explain(&config.mapping, &scopes, stat, stat_type);
-        all_described &= described;
-        write!(stdout, "{text}")?;
-        if asked && stat_type.is_none() {
-            writeln!(
-                stdout,
-                "  note         the target has no stat of this name now"
-            )?;
-        }
-    }
-    Ok(if all_described {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
-}
-
-/// The stats of the first target, by name.
-async fn known_stats(config: &Config) -> anyhow::Result<BTreeMap<String, StatType>> {
-    let target = config.targets.first().context("no target")?;
-    let mut transport = Transport::open(target.address.clone(), options(config))?;
-    let deadline = tokio::time::Instant::now() + config.poll.timeout;
-    let mut body = Vec::new();
-    let mut known = BTreeMap::new();
-    for (query, stat_type) in [
-        (Query::Counters, StatType::Counter),
-        (Query::Gauges, StatType::Gauge),
-        (Query::TextReadouts, StatType::TextReadout),
-    ] {
-        transport.fetch(query, &mut body, deadline).await?;
-        decode::stats(&body, |name, _| {
-            known.insert(name.to_owned(), stat_type);
-        })?;
-    }
-    transport
-        .fetch(Query::Histograms, &mut body, deadline)
-        .await?;
-    decode::histograms(&body, |histogram| {
-        known.insert(histogram.name.to_owned(), StatType::Histogram);
-    })?;
-    Ok(known)
-}
-
 /// Saves the first target's answers.
 async fn save(config: Config, dir: &Path) -> anyhow::Result<ExitCode> {
     let target = config.targets.first().context("no target")?;
-    let mut transport = Transport::open(target.address.clone(), options(&config))?;
+    let mut transport = Transport::open(target.address.clone(), config.transport())?;
     let saved = capture::capture(&mut transport, dir, config.poll.timeout).await?;
     let mut stdout = std::io::stdout().lock();
     for file in &saved {

@@ -46,6 +46,12 @@ pub enum Command {
         #[arg(required = true, value_name = "STAT")]
         stats: Vec<String>,
     },
+    /// Show how much of what the target sends is described, dropped or in conflict
+    Coverage {
+        /// Print entries for what is undescribed instead
+        #[arg(long)]
+        suggest: bool,
+    },
     /// Save the target's admin answers as files, which <file://DIR> reads back
     Capture {
         /// A directory that is empty or not there yet
@@ -135,7 +141,7 @@ pub struct Flags {
     )]
     pub filter: Option<String>,
 
-    /// `native` or a mapping file; may be repeated, later ones override earlier ones [default: native]
+    /// Profile (`native`, `standard`, `basic`) or mapping table; may be repeated, later ones override earlier ones [default: native]
     #[arg(
         long = "mapping",
         env = "ENVOY_EXPORTER_MAPPING",

@@ -6,8 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use hashbrown::HashSet;
 use serde::Deserialize;
 
 use crate::histogram::native::Form;
@@ -16,7 +18,8 @@ use crate::mapping::{self, FamilyBounds, Mapping, Source};
 use crate::names::{self, Labels};
 use crate::relabel;
 use crate::snapshot::Limits;
-use crate::transport::AdminAddress;
+use crate::snapshot::builder::Settings;
+use crate::transport::{self, AdminAddress};
 use crate::yaml::{self, Attempt, Placed, Problem};
 
 /// The target's name where none is given.
@@ -69,11 +72,11 @@ pub struct Config {
     /// When and how they are polled.
     pub poll: Poll,
     /// The compiled mapping.
-    pub mapping: Mapping,
+    pub mapping: Arc<Mapping>,
     /// Form of histograms.
     pub histograms: Form,
     /// Rules that every series goes through.
-    pub relabel: relabel::Rules,
+    pub relabel: Arc<relabel::Rules>,
     /// Largest answer that is read, in bytes.
     pub max_body: u64,
     /// Bounds on what comes of it.
@@ -117,7 +120,7 @@ pub struct Error(pub Vec<String>);
 struct File {
     targets: Vec<Attempt<Placed<FileTarget>>>,
     poll: Attempt<FilePoll>,
-    mapping: Vec<String>,
+    mapping: Vec<Placed<String>>,
     metric_relabel_configs: Vec<Attempt<Placed<relabel::RuleConfig>>>,
     histograms: Attempt<FileHistograms>,
     limits: Attempt<FileLimits>,
@@ -145,18 +148,18 @@ struct FilePoll {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct FileHistograms {
-    form: Option<Placed<String>>,
-    buckets: BTreeMap<String, Placed<Vec<f64>>>,
+    form: Attempt<Option<Form>>,
+    buckets: BTreeMap<String, Attempt<Placed<Vec<f64>>>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct FileLimits {
     body: Option<Placed<String>>,
-    series: Option<Placed<u64>>,
-    series_per_family: Option<Placed<u64>>,
-    label_value_bytes: Option<Placed<u64>>,
-    labels_per_series: Option<Placed<u64>>,
+    series: Option<Placed<String>>,
+    series_per_family: Option<Placed<String>>,
+    label_value_bytes: Option<Placed<String>>,
+    labels_per_series: Option<Placed<String>>,
 }
 
 impl Config {
@@ -172,31 +175,63 @@ impl Config {
         let poll = file.poll.take(&mut problems).unwrap_or_default();
         let poll = resolve_poll(&poll, overrides, &mut problems);
         let relabel = compile_relabel(file.metric_relabel_configs, &mut problems);
-        let histograms = file.histograms.take(&mut problems).unwrap_or_default();
-        let form = histogram_form(&histograms, overrides, &mut problems);
+        let mut histograms = file.histograms.take(&mut problems).unwrap_or_default();
+        let form = std::mem::take(&mut histograms.form).take(&mut problems);
+        let form = overrides.histograms.or(form.flatten()).unwrap_or_default();
         let bounds = family_bounds(histograms, &mut problems);
         let limits = file.limits.take(&mut problems).unwrap_or_default();
         let (max_body, limits) = resolve_limits(&limits, &mut problems);
         problems.sort();
         errors.extend(problems.iter().map(|problem| format!("{origin}:{problem}")));
         let mapping = if overrides.mapping.is_empty() {
+            let sources = file.mapping.into_iter();
+            let sources =
+                sources.map(|source| (format!("{origin}:{}: ", source.place), source.value));
             // As in Prometheus, paths in a file start where the file is.
             let base = overrides.config_file.as_deref().and_then(Path::parent);
-            load_mapping(&file.mapping, base, bounds, &mut errors)
+            load_mapping(sources, base, bounds, &mut errors)
         } else {
-            load_mapping(&overrides.mapping, None, bounds, &mut errors)
+            let sources = overrides.mapping.iter();
+            let sources = sources.map(|source| (String::new(), source.clone()));
+            load_mapping(sources, None, bounds, &mut errors)
         };
         match mapping {
             Some(mapping) if errors.is_empty() => Ok(Self {
                 targets,
                 poll,
-                mapping,
+                mapping: Arc::new(mapping),
                 histograms: form,
-                relabel,
+                relabel: Arc::new(relabel),
                 max_body,
                 limits,
             }),
             _ => Err(Error(errors)),
+        }
+    }
+}
+
+impl Config {
+    /// By what the stats of a target become series; `reserved` are names of families that no
+    /// stat may have.
+    pub fn settings(&self, target: &Target, reserved: &Arc<HashSet<String>>) -> Settings {
+        Settings {
+            mapping: Arc::clone(&self.mapping),
+            target_labels: target.labels.clone(),
+            relabel: Arc::clone(&self.relabel),
+            limits: self.limits,
+            reserved: Arc::clone(reserved),
+            native_histograms: self.histograms != Form::Classic,
+        }
+    }
+
+    /// How targets are read.
+    pub fn transport(&self) -> transport::Options {
+        transport::Options {
+            max_body: self.max_body,
+            selection: transport::Selection {
+                used_only: self.poll.used_only,
+                filter: self.poll.filter.clone(),
+            },
         }
     }
 }
@@ -210,10 +245,9 @@ fn read_file(path: &Path, errors: &mut Vec<String>) -> File {
             return File::default();
         }
     };
-    yaml::read(&text).unwrap_or_else(|problems| {
-        errors.extend(problems.iter().map(|problem| format!("{shown}:{problem}")));
-        File::default()
-    })
+    let (file, problems) = yaml::read(&text);
+    errors.extend(problems.iter().map(|problem| format!("{shown}:{problem}")));
+    file.unwrap_or_default()
 }
 
 fn targets(
@@ -330,6 +364,9 @@ fn compile_relabel(
 fn family_bounds(written: FileHistograms, problems: &mut Vec<Problem>) -> FamilyBounds {
     let mut bounds = FamilyBounds::default();
     for (pattern, values) in written.buckets {
+        let Some(values) = values.take(problems) else {
+            continue;
+        };
         if let Err(reason) = check_bounds(&values.value) {
             problems.push(values.problem(format!("histograms.buckets: '{pattern}': {reason}")));
         } else if pattern == "default" {
@@ -345,29 +382,16 @@ fn family_bounds(written: FileHistograms, problems: &mut Vec<Problem>) -> Family
     bounds
 }
 
-fn histogram_form(
-    file: &FileHistograms,
-    overrides: &Overrides,
-    problems: &mut Vec<Problem>,
-) -> Form {
-    let written = file.form.as_ref().and_then(|written| {
-        let form = written.value.parse();
-        let problem = |reason| problems.push(written.problem(format!("histograms.form: {reason}")));
-        form.map_err(problem).ok()
-    });
-    overrides.histograms.or(written).unwrap_or_default()
-}
-
 fn resolve_limits(file: &FileLimits, problems: &mut Vec<Problem>) -> (u64, Limits) {
-    let mut count = |key: &str, written: &Option<Placed<u64>>, default: usize| {
+    let mut count = |key: &str, written: &Option<Placed<String>>, default: usize| {
         let Some(written) = written else {
             return default;
         };
-        let count = usize::try_from(written.value)
-            .ok()
-            .filter(|count| *count > 0);
+        let count = written.value.parse().ok().filter(|count| *count > 0);
         count.unwrap_or_else(|| {
-            problems.push(written.problem(format!("limits.{key}: must be more than 0")));
+            let value = &written.value;
+            let reason = format!("limits.{key}: '{value}' is no whole number above 0");
+            problems.push(written.problem(reason));
             default
         })
     };
@@ -394,24 +418,35 @@ fn resolve_limits(file: &FileLimits, problems: &mut Vec<Problem>) -> (u64, Limit
     (body.unwrap_or(DEFAULT_BODY_LIMIT), limits)
 }
 
-/// Compiles the mapping: the name of a profile, or the path of a table.
+/// Compiles the mapping. Each source is the name of a profile or the path of a table, and comes with
+/// where it is said.
 fn load_mapping(
-    sources: &[String],
+    sources: impl Iterator<Item = (String, String)>,
     base: Option<&Path>,
     bounds: FamilyBounds,
     errors: &mut Vec<String>,
 ) -> Option<Mapping> {
     let mut read = Vec::new();
-    for source in sources {
-        if mapping::is_profile(source) {
-            read.push(Source::Profile(source.clone()));
+    let mut naming: Option<String> = None;
+    for (place, source) in sources {
+        if mapping::is_naming(&source) {
+            if naming.as_ref().is_some_and(|naming| *naming != source) {
+                errors.push(format!(
+                    "{place}mapping: native and standard name everything differently; one is to \
+                     be chosen"
+                ));
+            }
+            naming = Some(source.clone());
+        }
+        if mapping::is_profile(&source) {
+            read.push(Source::Profile(source));
             continue;
         }
-        let path = base.map_or_else(|| PathBuf::from(source), |base| base.join(source));
+        let path = base.map_or_else(|| PathBuf::from(&source), |base| base.join(&source));
         let name = path.display().to_string();
         match std::fs::read_to_string(&path) {
             Ok(text) => read.push(Source::File { name, text }),
-            Err(error) => errors.push(format!("{name}: {error}")),
+            Err(error) => errors.push(format!("{place}mapping: {name}: {error}")),
         }
     }
     Mapping::compile(&read, bounds)
@@ -489,38 +524,6 @@ mod tests {
             ("18446744073709551615GiB", None),
         ] {
             assert_eq!(parse_size(text).ok(), want, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn the_form_of_histograms() {
-        for (text, flag, want, problem) in [
-            ("", None, Form::Classic, None),
-            ("histograms: {form: native}", None, Form::Native, None),
-            (
-                "histograms: {form: native}",
-                Some(Form::Both),
-                Form::Both,
-                None,
-            ),
-            (
-                "histograms: {form: none}",
-                None,
-                Form::Classic,
-                Some("1:20: histograms.form: 'none' is none of classic, native and both"),
-            ),
-        ] {
-            let file: File = yaml::read(text).unwrap();
-            let mut problems = Vec::new();
-            let histograms = file.histograms.take(&mut problems).unwrap();
-            let overrides = Overrides {
-                histograms: flag,
-                ..Overrides::default()
-            };
-            let form = histogram_form(&histograms, &overrides, &mut problems);
-            assert_eq!(form, want, "{text}");
-            let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
-            assert_eq!(problems, Vec::from_iter(problem), "{text}");
         }
     }
 

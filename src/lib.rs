@@ -48,6 +48,7 @@ pub mod app;
 pub mod capture;
 pub mod cli;
 pub mod config;
+pub mod coverage;
 pub mod decode;
 pub mod demo;
 pub mod explain;

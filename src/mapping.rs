@@ -7,6 +7,7 @@
 //!
 //! All of this runs for a stat name that is new, and never again for it.
 
+mod advice;
 pub mod catalogue;
 mod compile;
 pub mod endpoints;
@@ -34,7 +35,8 @@ use table::{ExplicitTags, Join, Naming, ScalarType, Unit};
 use tags::{Extraction, TagRules};
 use tokens::TokenPattern;
 
-pub use compile::{Error, Source, is_profile};
+pub use advice::complaints;
+pub use compile::{Error, Source, is_naming, is_profile};
 
 /// The HELP of a stat that no entry describes.
 pub const UNDESCRIBED: &str = "No entry of the mapping table describes this Envoy stat.";
@@ -65,6 +67,7 @@ pub struct Mapping {
     unit_bounds: UnitBounds,
     family_bounds: FamilyBounds,
     keep: Vec<TokenPattern>,
+    uniform: bool,
 }
 
 /// What becomes of a stat.
@@ -143,6 +146,12 @@ impl Mapping {
     /// What is done with single stats.
     pub fn rules(&self) -> &Rules {
         &self.rules
+    }
+
+    /// Whether stats that differ in the name of their scope alone differ in one label's value
+    /// alone. Rules of a user's own for tags and scopes may look into such names.
+    pub fn reads_scopes_alike(&self) -> bool {
+        self.uniform
     }
 
     /// The number that the series of a text readout has.
@@ -239,7 +248,9 @@ impl Mapping {
         text: Option<&str>,
     ) -> (Verdict, Vec<&Compiled>) {
         let labels = self.labels_of(extraction, entry, stat_type, text);
-        let said = self.rules.say(bases, entry.map(|entry| entry.name.as_str()), &labels);
+        let said = self
+            .rules
+            .say(bases, entry.map(|entry| entry.name.as_str()), &labels);
         let rules = said.by.clone();
         let is_kept = |pattern: &TokenPattern| bases.iter().any(|base| pattern.matches(base));
         let kept = self.keep.is_empty() || self.keep.iter().any(is_kept);

@@ -120,6 +120,16 @@ impl Snapshot {
         self.scalars.len() + self.histograms.totals.len()
     }
 
+    /// Families with their number of series, the largest first.
+    pub fn largest(&self) -> Vec<(usize, &str)> {
+        let families = self.layout.families.iter();
+        let mut sizes: Vec<_> = families
+            .map(|info| (info.series.len(), &*info.name))
+            .collect();
+        sizes.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
+        sizes
+    }
+
     /// What was counted while the layout was made.
     pub fn report(&self) -> &Report {
         &self.layout.report

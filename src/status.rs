@@ -83,15 +83,13 @@ fn write_target(html: &mut String, target: &Handle) {
         let families = escaped(&report.conflicts.join(", "));
         let _ = write!(html, "<tr><th>Families in conflict<td>{families}");
     }
+    if !report.limited.is_empty() {
+        let families = escaped(&report.limited.join(", "));
+        let _ = write!(html, "<tr><th>Families over a limit<td>{families}");
+    }
     html.push_str("</table>");
-    let mut families: Vec<_> = last
-        .snapshot
-        .families()
-        .map(|family| (family.len(), family.name()))
-        .collect();
-    families.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
     html.push_str("<h3>Largest families</h3><table><tr><th>Family<th>Series");
-    for (series, name) in families.into_iter().take(LARGEST) {
+    for (series, name) in last.snapshot.largest().into_iter().take(LARGEST) {
         let _ = write!(html, "<tr><td><code>{name}</code><td class=n>{series}");
     }
     html.push_str("</table>");

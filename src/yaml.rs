@@ -1,17 +1,19 @@
 //! Strict YAML: text in, a typed value or every mistake with its place out.
 //!
 //! The text is read into a tree that knows where each part stands, and types are read from the tree
-//! ([`de`]). Unknown keys of one mapping are all reported; an [`Attempt`] keeps the mistake of one
+//! after that. Unknown keys of one mapping are all reported; an [`Attempt`] keeps the mistake of one
 //! item from hiding those of the next. What is no YAML at all, or has a key twice, is one mistake.
 //!
 //! A number or a bool where text is wanted is taken as it is written (`regex: 503`).
 
 mod de;
 
+use std::cell::RefCell;
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::NonFiniteFloatPolicy;
 
 pub use de::{Error, Placed};
 
@@ -45,19 +47,32 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Reads a text. One without content gives what `{}` gives.
-pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, Vec<Problem>> {
+/// Reads a text: what could be read of it, and the mistakes that were met. One without content
+/// gives what `{}` gives.
+pub fn read<T: DeserializeOwned>(text: &str) -> (Option<T>, Vec<Problem>) {
     let is_content = |line: &str| !line.trim().is_empty() && !line.trim().starts_with('#');
     let text = if text.lines().any(is_content) {
         text
     } else {
         "{}"
     };
-    let root: serde_saphyr::Spanned<Node> =
-        serde_saphyr::from_str(text).map_err(|error| vec![problem(&error)])?;
-    let mut root = root;
+    let options = serde_saphyr::options! {
+        non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
+    };
+    let mut root: Spanned = match serde_saphyr::from_str_with_options(text, options) {
+        Ok(root) => root,
+        Err(error) => return (None, vec![problem(&error)]),
+    };
     restore_texts(&mut root, text);
-    T::deserialize(de::Reader(&root)).map_err(Error::into_problems)
+    let unknown = RefCell::default();
+    let reader = de::Reader {
+        node: &root,
+        unknown: &unknown,
+    };
+    let result = T::deserialize(reader).map_err(Error::into_problems);
+    let mut problems = unknown.into_inner();
+    let value = result.map_err(|found| problems.extend(found)).ok();
+    (value, problems)
 }
 
 fn problem(error: &serde_saphyr::Error) -> Problem {
@@ -65,9 +80,17 @@ fn problem(error: &serde_saphyr::Error) -> Problem {
         line: at.line(),
         column: at.column(),
     });
+    let reason = error.without_snippet().to_string();
+    // The place stands in front already.
+    let reason = reason.split(" at line ").next().unwrap_or_default();
+    let twice = reason.strip_prefix("duplicate mapping key: ");
+    let twice = twice.and_then(|rest| rest.split(", set ").next());
     Problem {
         place,
-        reason: error.without_snippet().to_string(),
+        reason: twice.map_or_else(
+            || reason.to_owned(),
+            |key| format!("the key '{key}' is there twice"),
+        ),
     }
 }
 

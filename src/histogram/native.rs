@@ -20,6 +20,8 @@
 use std::f64::consts::SQRT_2;
 use std::str::FromStr;
 
+use serde::Deserialize;
+
 use super::{Bin, Generation, Maths, Place, buckets};
 
 #[cfg(test)]
@@ -49,7 +51,8 @@ const ROOTS: [f64; 7] = [
 ];
 
 /// In which form histograms are exposed, where a format has both.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Form {
     /// With classic buckets.
     #[default]

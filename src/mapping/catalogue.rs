@@ -138,8 +138,8 @@ mod tests {
     use crate::yaml::take_all;
 
     fn catalogue(text: &str) -> Result<Catalogue, Vec<String>> {
-        let table = table::parse(text).expect("the table reads");
-        let mut problems = Vec::new();
+        let (table, mut problems) = table::parse(text);
+        let table = table.expect("the table reads");
         let mut catalogue = Catalogue::default();
         catalogue.extend(take_all(table.catalogue, &mut problems), &mut problems);
         if problems.is_empty() {

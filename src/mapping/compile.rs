@@ -48,6 +48,11 @@ pub enum Source {
     },
 }
 
+/// Whether a shipped profile of this name says how everything is named.
+pub fn is_naming(name: &str) -> bool {
+    matches!(name, "native" | "standard")
+}
+
 /// Whether a shipped profile has this name.
 pub fn is_profile(name: &str) -> bool {
     name == "native" || PROFILES.iter().any(|(profile, _)| *profile == name)
@@ -83,6 +88,7 @@ impl Mapping {
             unit_bounds: UnitBounds::default(),
             family_bounds,
             keep: Vec::new(),
+            uniform: true,
         };
         let mut reasons = Vec::new();
         for (file, text) in SHIPPED {
@@ -90,27 +96,16 @@ impl Mapping {
                 mapping.shipped_tags.extend(rules);
             }
         }
-        let is =
-            |source: &&Source, name: &str| matches!(source, Source::Profile(have) if have == name);
-        if sources.iter().any(|source| is(&source, "native"))
-            && sources.iter().any(|source| is(&source, "standard"))
-        {
-            reasons.push(
-                "mapping: native and standard name everything differently; one is to be chosen"
-                    .to_owned(),
-            );
-        }
         for source in sources {
             let (file, text) = match source {
                 Source::Profile(name) if name == "native" => continue,
                 Source::Profile(name) => {
-                    match PROFILES.iter().find(|(profile, _)| profile == name) {
-                        Some((profile, text)) => (*profile, *text),
-                        None => {
-                            reasons.push(format!("mapping: there is no profile '{name}'"));
-                            continue;
-                        }
-                    }
+                    let found = PROFILES.iter().find(|(profile, _)| profile == name);
+                    let Some((profile, text)) = found else {
+                        reasons.push(format!("mapping: there is no profile '{name}'"));
+                        continue;
+                    };
+                    (*profile, *text)
                 }
                 Source::File { name, text } => (name.as_str(), text.as_str()),
             };
@@ -136,14 +131,8 @@ impl Mapping {
         text: &str,
         reasons: &mut Vec<String>,
     ) -> Option<(TagRules, Defaults)> {
-        let mut problems = Vec::new();
-        let tags = match table::parse(text) {
-            Ok(table) => self.take(file, table, &mut problems),
-            Err(found) => {
-                problems = found;
-                None
-            }
-        };
+        let (table, mut problems) = table::parse(text);
+        let tags = table.and_then(|table| self.take(file, table, &mut problems));
         problems.sort();
         reasons.extend(problems.iter().map(|problem| format!("{file}:{problem}")));
         tags
@@ -156,6 +145,9 @@ impl Mapping {
         problems: &mut Vec<Problem>,
     ) -> Option<(TagRules, Defaults)> {
         self.naming = table.naming.unwrap_or(self.naming);
+        let has_own = !table.explicit_tags.is_empty() || !table.scopes.is_empty();
+        let is_shipped = SHIPPED.iter().any(|(shipped, _)| *shipped == file);
+        self.uniform &= is_shipped || !has_own;
         let explicit = yaml::take_all(table.explicit_tags, problems);
         self.explicit
             .extend(explicit.into_iter().map(|rule| rule.value));
@@ -191,6 +183,7 @@ impl Mapping {
     }
 
     fn add_user_tags(&mut self, rules: TagRules, defaults: Defaults) {
+        self.uniform = false;
         let mut base = match (defaults, self.tags.take()) {
             (Defaults::Replace, _) => TagRules::default(),
             (Defaults::Keep, Some(before)) => before,

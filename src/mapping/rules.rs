@@ -27,6 +27,8 @@ pub struct Compiled {
     pub file: String,
     /// Where it stands there.
     pub place: Place,
+    /// Whether it stands in a user's table.
+    pub is_users: bool,
     /// Its pattern as written.
     pub stat: String,
     pattern: TokenPattern,
@@ -187,6 +189,7 @@ impl Compiled {
         Ok(Self {
             file: file.to_owned(),
             place: written.place,
+            is_users: !super::is_profile(file),
             stat: rule.stat.clone(),
             pattern,
             is_entry: false,
@@ -200,6 +203,31 @@ impl Compiled {
             drop: rule.drop,
             join: rule.join,
         })
+    }
+
+    /// Whether a base name is of its pattern.
+    pub fn matches(&self, base: &str) -> bool {
+        self.pattern.matches(base)
+    }
+
+    /// Whether it says HELP.
+    pub fn is_described(&self) -> bool {
+        self.help.is_some()
+    }
+
+    /// Whether it drops stats.
+    pub fn drops(&self) -> bool {
+        self.drop == Some(true)
+    }
+
+    /// The type that it says.
+    pub fn scalar_type(&self) -> Option<ScalarType> {
+        self.scalar_type
+    }
+
+    /// The family's name that it says, with `x` in its placeholders.
+    pub fn fixed_name(&self) -> Option<String> {
+        Some(self.name.as_ref()?.filled(|_| "x"))
     }
 
     fn add_to<'r>(&'r self, said: &mut Said<'r>, base: &str, spans: &[Range<usize>]) {
@@ -306,8 +334,8 @@ mod tests {
     use crate::yaml::take_all;
 
     fn rules(text: &str) -> (Rules, Vec<String>) {
-        let table = table::parse(text).unwrap();
-        let mut problems = Vec::new();
+        let (table, mut problems) = table::parse(text);
+        let table = table.unwrap();
         let written = take_all(table.rules, &mut problems);
         let mut rules = Rules::default();
         rules.extend("f", &written, &mut problems);

@@ -348,7 +348,7 @@ impl Unit {
 }
 
 /// Reads one file's text.
-pub fn parse(text: &str) -> Result<Table, Vec<Problem>> {
+pub fn parse(text: &str) -> (Option<Table>, Vec<Problem>) {
     yaml::read(text)
 }
 
@@ -373,6 +373,7 @@ mod tests {
         let table = parse(
             "catalogue: [{scope: a., stats: {x: {counter: A.}, y: {counter: A., gauge: B.}, z: {unit: bytes}}}]",
         )
+        .0
         .unwrap();
         let section = table.catalogue.into_iter().next().unwrap().0.unwrap();
         let description = |name: &str| {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, watch};
 
 use super::Poller;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{DropReason, Snapshot};
 use crate::telemetry::{Outcome, PollFigures, Telemetry};
 
 /// What readers see of a target.
@@ -235,12 +235,28 @@ impl Task {
             .map(|last| last.snapshot.report().dropped);
         let report = snapshot.report();
         if before.unwrap_or_default() != report.dropped {
-            tracing::warn!(
-                target_name = target,
-                dropped = report.dropped.iter().sum::<usize>(),
-                conflicts = report.conflicts.join(" "),
-                "stats without a series changed"
-            );
+            let dropped = |reason| report.dropped(reason);
+            // What was said to go is no loss.
+            let meant = dropped(DropReason::Rule) + dropped(DropReason::Relabel);
+            let lost = report.dropped.iter().sum::<usize>() - meant;
+            if lost > 0 {
+                tracing::warn!(
+                    target_name = target,
+                    conflict = dropped(DropReason::Conflict),
+                    invalid = dropped(DropReason::Invalid),
+                    limit = dropped(DropReason::Limit),
+                    families_in_conflict = report.conflicts.join(" "),
+                    families_over_a_limit = report.limited.join(" "),
+                    "stats that cannot have a series changed"
+                );
+            } else {
+                tracing::info!(
+                    target_name = target,
+                    rule = dropped(DropReason::Rule),
+                    relabel = dropped(DropReason::Relabel),
+                    "stats that are dropped as configured changed"
+                );
+            }
         }
         tracing::debug!(
             target_name = target,

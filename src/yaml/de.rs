@@ -1,5 +1,6 @@
 //! Reads types from the tree of a YAML text, and says of each mistake where it stands.
 
+use std::cell::RefCell;
 use std::fmt;
 
 use serde::Deserialize;
@@ -76,21 +77,24 @@ fn place_of<T>(node: &serde_saphyr::Spanned<T>) -> Place {
     }
 }
 
-/// Reads a node.
+/// Reads a node. Keys that nobody knows are told and passed over, so that they hide nothing.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reader<'n>(pub(super) &'n Spanned);
+pub(super) struct Reader<'n> {
+    pub(super) node: &'n Spanned,
+    pub(super) unknown: &'n RefCell<Vec<Problem>>,
+}
 
 impl<'n> Reader<'n> {
     fn wanted(self, what: &str) -> Error {
-        let have = match &self.0.value {
+        let have = match &self.node.value {
             Node::Text(text) | Node::Plain(text) => format!("'{text}'"),
             other => other.kind().to_owned(),
         };
-        Error::custom(format_args!("{what} is wanted here, not {have}")).at(self.0)
+        Error::custom(format_args!("{what} is wanted here, not {have}")).at(self.node)
     }
 
     fn scalar(self) -> Result<&'n str, Error> {
-        match &self.0.value {
+        match &self.node.value {
             Node::Text(text) | Node::Plain(text) => Ok(text),
             _ => Err(self.wanted("text")),
         }
@@ -98,14 +102,14 @@ impl<'n> Reader<'n> {
 
     /// A plain scalar as a type of Rust's.
     fn plain<T: std::str::FromStr>(self, what: &str) -> Result<T, Error> {
-        match &self.0.value {
+        match &self.node.value {
             Node::Plain(text) => text.parse().map_err(|_| self.wanted(what)),
             _ => Err(self.wanted(what)),
         }
     }
 
     fn placed<T>(self, result: Result<T, Error>) -> Result<T, Error> {
-        result.map_err(|error| error.at(self.0))
+        result.map_err(|error| error.at(self.node))
     }
 }
 
@@ -122,20 +126,15 @@ impl<'n> Deserializer<'n> for Reader<'n> {
     type Error = Error;
 
     fn deserialize_any<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Error> {
-        let result = match &self.0.value {
+        let result = match &self.node.value {
             Node::Null => visitor.visit_unit(),
             Node::Text(text) => visitor.visit_str(text),
-            Node::Plain(text) => {
-                if let Ok(value) = text.parse() {
-                    visitor.visit_bool(value)
-                } else if let Ok(value) = text.parse() {
-                    visitor.visit_u64(value)
-                } else if let Ok(value) = text.parse() {
-                    visitor.visit_f64(value)
-                } else {
-                    visitor.visit_str(text)
-                }
-            }
+            Node::Plain(text) => match (text.parse(), text.parse(), text.parse()) {
+                (Ok(value), _, _) => visitor.visit_bool(value),
+                (_, Ok(value), _) => visitor.visit_u64(value),
+                (_, _, Ok(value)) => visitor.visit_f64(value),
+                _ => visitor.visit_str(text),
+            },
             Node::List(_) => return self.deserialize_seq(visitor),
             Node::Map(_) => return self.deserialize_map(visitor),
         };
@@ -164,24 +163,27 @@ impl<'n> Deserializer<'n> for Reader<'n> {
     }
 
     fn deserialize_option<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Error> {
-        match self.0.value {
+        match self.node.value {
             Node::Null => visitor.visit_none(),
             _ => visitor.visit_some(self),
         }
     }
 
     fn deserialize_seq<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Error> {
-        match &self.0.value {
-            Node::List(items) => self.placed(visitor.visit_seq(Items(items.iter()))),
+        match &self.node.value {
+            Node::List(items) => self.placed(visitor.visit_seq(Items {
+                rest: items.iter(),
+                unknown: self.unknown,
+            })),
             _ => Err(self.wanted("a list")),
         }
     }
 
     fn deserialize_map<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Error> {
-        match &self.0.value {
+        match &self.node.value {
             Node::Map(entries) => {
                 let entries = entries.iter().collect();
-                self.placed(visitor.visit_map(Entries::new(entries)))
+                self.placed(visitor.visit_map(Entries::new(entries, self.unknown)))
             }
             _ => Err(self.wanted("a mapping")),
         }
@@ -193,25 +195,21 @@ impl<'n> Deserializer<'n> for Reader<'n> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        let Node::Map(entries) = &self.0.value else {
+        let Node::Map(entries) = &self.node.value else {
             return Err(self.wanted("a mapping"));
         };
         let (known, unknown): (Vec<_>, Vec<_>) = entries
             .iter()
             .partition(|(key, _)| fields.contains(&key.value.0.as_str()));
-        let result = self.placed(visitor.visit_map(Entries::new(known)));
-        if unknown.is_empty() {
-            return result;
-        }
-        let reason = |name: &str| format!("no such key '{name}'; here go {}", fields.join(", "));
-        let mut errors: Vec<_> = unknown
-            .iter()
-            .map(|(key, _)| (Some(place_of(key)), reason(&key.value.0)))
-            .collect();
-        if let Err(Error(more)) = result {
-            errors.extend(more);
-        }
-        Err(Error(errors))
+        let fields = fields.join(", ");
+        let problem = |(key, _): &Entry| Problem {
+            place: place_of(key),
+            reason: format!("no such key '{}'; here go {fields}", key.value.0),
+        };
+        let mut found = self.unknown.borrow_mut();
+        found.extend(unknown.into_iter().map(problem));
+        drop(found);
+        self.placed(visitor.visit_map(Entries::new(known, self.unknown)))
     }
 
     fn deserialize_enum<V: Visitor<'n>>(
@@ -232,7 +230,7 @@ impl<'n> Deserializer<'n> for Reader<'n> {
     ) -> Result<V::Value, Error> {
         if name == PLACED {
             let parts = Parts {
-                node: self.0,
+                reader: self,
                 next: 0,
             };
             return self.placed(visitor.visit_seq(parts));
@@ -247,7 +245,10 @@ impl<'n> Deserializer<'n> for Reader<'n> {
     }
 }
 
-struct Items<'n>(std::slice::Iter<'n, Spanned>);
+struct Items<'n> {
+    rest: std::slice::Iter<'n, Spanned>,
+    unknown: &'n RefCell<Vec<Problem>>,
+}
 
 impl<'n> SeqAccess<'n> for Items<'n> {
     type Error = Error;
@@ -256,8 +257,9 @@ impl<'n> SeqAccess<'n> for Items<'n> {
         &mut self,
         seed: T,
     ) -> Result<Option<T::Value>, Error> {
-        let item = self.0.next();
-        item.map(|node| seed.deserialize(Reader(node))).transpose()
+        let unknown = self.unknown;
+        let item = self.rest.next().map(|node| Reader { node, unknown });
+        item.map(|item| seed.deserialize(item)).transpose()
     }
 }
 
@@ -266,13 +268,15 @@ type Entry = (serde_saphyr::Spanned<Key>, Spanned);
 struct Entries<'n> {
     rest: std::vec::IntoIter<&'n Entry>,
     value: Option<&'n Spanned>,
+    unknown: &'n RefCell<Vec<Problem>>,
 }
 
 impl<'n> Entries<'n> {
-    fn new(entries: Vec<&'n Entry>) -> Self {
+    fn new(entries: Vec<&'n Entry>, unknown: &'n RefCell<Vec<Problem>>) -> Self {
         Self {
             rest: entries.into_iter(),
             value: None,
+            unknown,
         }
     }
 }
@@ -300,9 +304,11 @@ impl<'n> MapAccess<'n> for Entries<'n> {
 
     fn next_value_seed<V: DeserializeSeed<'n>>(&mut self, seed: V) -> Result<V::Value, Error> {
         match self.value.take() {
-            Some(node) => seed
-                .deserialize(Reader(node))
-                .map_err(|error| error.at(node)),
+            Some(node) => {
+                let unknown = self.unknown;
+                let value = seed.deserialize(Reader { node, unknown });
+                value.map_err(|error| error.at(node))
+            }
             None => Err(Error::custom("a value without a key")),
         }
     }
@@ -310,7 +316,7 @@ impl<'n> MapAccess<'n> for Entries<'n> {
 
 /// Line, column and value of a node, one after the other.
 struct Parts<'n> {
-    node: &'n Spanned,
+    reader: Reader<'n>,
     next: u8,
 }
 
@@ -322,11 +328,11 @@ impl<'n> SeqAccess<'n> for Parts<'n> {
         seed: T,
     ) -> Result<Option<T::Value>, Error> {
         self.next += 1;
-        let place = place_of(self.node);
+        let place = place_of(self.reader.node);
         match self.next {
             1 => seed.deserialize(place.line.into_deserializer()).map(Some),
             2 => seed.deserialize(place.column.into_deserializer()).map(Some),
-            3 => seed.deserialize(Reader(self.node)).map(Some),
+            3 => seed.deserialize(self.reader).map(Some),
             _ => Ok(None),
         }
     }

@@ -28,21 +28,21 @@ enum Kind {
 }
 
 fn mistakes(text: &str) -> Vec<String> {
-    let mut problems = Vec::new();
-    match read::<Sample>(text) {
-        Ok(sample) => {
-            take_all(sample.items, &mut problems);
-            sample.flag.take(&mut problems);
-        }
-        Err(found) => problems = found,
+    let (sample, mut problems) = read::<Sample>(text);
+    if let Some(sample) = sample {
+        take_all(sample.items, &mut problems);
+        sample.flag.take(&mut problems);
     }
+    problems.sort();
     problems.iter().map(Problem::to_string).collect()
 }
 
 #[test]
 fn values_are_read_as_they_are_wanted() {
     let text = "text: 0x1F\ncount: 12\nbounds: [1, 2.5, 1e3]\nflag: true\nitems:\n  - {name: 503, kind: small}\n  - name: \"a\\nb\"\nnamed:\n  7: {name: yes}\n";
-    let sample: Sample = read(text).unwrap();
+    let (sample, problems) = read::<Sample>(text);
+    assert!(problems.is_empty(), "{problems:?}");
+    let sample = sample.unwrap();
     assert_eq!(sample.text, "0x1F");
     assert_eq!(sample.count, Some(12));
     assert_eq!(sample.bounds, [1.0, 2.5, 1000.0]);
@@ -58,7 +58,8 @@ fn values_are_read_as_they_are_wanted() {
 #[test]
 fn nothing_is_a_mapping_without_keys() {
     for text in ["", "  \n", "# only a comment\n"] {
-        assert!(read::<Sample>(text).unwrap().items.is_empty(), "{text:?}");
+        let (sample, problems) = read::<Sample>(text);
+        assert!(sample.is_some() && problems.is_empty(), "{text:?}");
     }
 }
 
@@ -72,6 +73,14 @@ fn every_mistake_has_its_place() {
                 "2:1: no such key 'cnt'; here go text, count, bounds, items, named, flag",
             ],
         ),
+        (
+            "bounds: [1, .inf]",
+            vec!["1:13: a number is wanted here, not '.inf'"],
+        ),
+        (
+            "text: a\ntext: b",
+            vec!["2:1: the key 'text' is there twice"],
+        ),
         ("text: [a]", vec!["1:7: text is wanted here, not a list"]),
         (
             "count: many",
@@ -84,8 +93,8 @@ fn every_mistake_has_its_place() {
         (
             "items:\n  - {nam: a}\n  - {name: b}\n  - {name: c, kind: huge}\nflag: perhaps",
             vec![
-                "2:6: no such key 'nam'; here go name, kind",
                 "2:5: the key 'name' is missing",
+                "2:6: no such key 'nam'; here go name, kind",
                 "4:21: 'huge' is none of small, large",
                 "5:7: true or false is wanted here, not 'perhaps'",
             ],

@@ -249,13 +249,13 @@ class Exporter(Child):
 
 
 class Prometheus(Child):
-    def __init__(self, directory, targets, extra=(), scrape=None):
+    def __init__(self, directory, targets, extra=(), scrape=None, jobs=None):
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         config = Path(directory) / "prometheus.yml"
         config.write_text(json.dumps({
             "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms"},
-            "scrape_configs": [{
+            "scrape_configs": jobs or [{
                 "job_name": "envoy", "static_configs": [{"targets": targets}], **(scrape or {})}],
         }))
         super().__init__(
@@ -279,12 +279,13 @@ class Prometheus(Child):
         return rows[0][1] if len(rows) == 1 else None
 
 
-def run(*arguments, timeout=60, env=None, stdin=None):
+def run(*arguments, timeout=60, env=None, cwd=None):
     """Runs a command of the program to its end."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("ENVOY_EXPORTER_")}
     return subprocess.run(
         [str(program()), *[str(argument) for argument in arguments]],
-        capture_output=True, text=True, timeout=timeout, env={**clean, **(env or {})}, stdin=stdin or subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=timeout, env={**clean, **(env or {})}, cwd=cwd,
+        stdin=subprocess.DEVNULL,
     )
 
 

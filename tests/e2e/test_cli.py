@@ -1,21 +1,23 @@
 """The program as a person meets it: its commands, exit codes and messages."""
 
 import re
+import shlex
 import signal
+import subprocess
 import time
 from pathlib import Path
 
 import exposition
 import pytest
 from conftest import CAPTURES
-from servers import ROOT, Exporter, free_port, get, run, wait_for
+from servers import ROOT, Exporter, free_port, get, program, run, wait_for
 
 IDLE = f"file://{CAPTURES}/1.40.0/idle"
 
 
 def test_help_names_every_command_and_flag():
     text = run("--help").stdout
-    for command in ("serve", "once", "check", "explain", "capture", "demo", "healthcheck"):
+    for command in ("serve", "once", "check", "explain", "coverage", "capture", "demo", "healthcheck"):
         assert re.search(rf"^  {command} ", text, re.M), command
     documented = set(re.findall(r"`(--[a-z.-]+)", (ROOT / "docs/configuration.md").read_text()))
     offered = set(re.findall(r"^ +(?:-\w, )?(--[a-z.-]+)", text, re.M)) - {"--help", "--version"}
@@ -149,19 +151,34 @@ def test_the_demo_moves(tmp_path, children):
 
 
 def test_a_closed_pipe_is_no_panic():
-    import subprocess
-
-    from servers import program
-
     done = subprocess.run(
         f"{program()} once --envoy.admin-address {IDLE} | head -n 1", shell=True, capture_output=True, text=True, timeout=60)
     assert done.stdout.startswith("# HELP")
     assert "panicked" not in done.stderr
 
 
-def test_the_make_demo_script():
-    import subprocess
+@pytest.mark.parametrize("page", ["README.md", "docs/mapping.md"])
+def test_what_the_docs_show_is_what_is_printed(page):
+    text = (ROOT / page).read_text()
+    blocks = re.findall(r"^```console\n\$ envoy-exporter (explain .*)\n([^`]*)```", text, re.M)
+    assert blocks
+    for command, want in blocks:
+        done = run(*shlex.split(command), cwd=ROOT)
+        assert done.stdout == want, command
 
+
+def test_the_tables_in_the_docs_are_valid(tmp_path):
+    text = (ROOT / "docs/mapping.md").read_text()
+    blocks = re.findall(r"^```yaml\n([^`]*)```", text, re.M)
+    assert len(blocks) >= 7
+    for block in blocks:
+        table = tmp_path / "table.yaml"
+        table.write_text(block)
+        done = run("check", "--mapping", table)
+        assert done.returncode == 0, (block, done.stderr)
+
+
+def test_the_make_demo_script():
     done = subprocess.run([str(Path(ROOT / "tests/demo.sh"))], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "->" in done.stdout

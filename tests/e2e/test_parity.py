@@ -3,12 +3,12 @@
 import exposition
 import parity
 import pytest
-from conftest import CAPTURES, capture_names
+from conftest import capture_names
 from prometheus_client.parser import text_string_to_metric_families
-from servers import promtool_check, run
+from servers import ROOT, promtool_check, run
 
 # Captures whose proxy had tag rules of its own, which its admin interface does not show.
-MAPPINGS = {"1.40.0/customtags": CAPTURES / "1.40.0/customtags.mapping.yaml"}
+MAPPINGS = {"1.40.0/customtags": ROOT / "mappings/examples/customtags.yaml"}
 
 
 @pytest.mark.parametrize("name", capture_names())

@@ -17,7 +17,7 @@ const LAYERS: [&[&str]; 14] = [
     // The transport knows the demo's answers, which are asked for as those of any target.
     &["transport", "demo"],
     &["poll", "capture"],
-    &["status", "explain", "web"],
+    &["status", "explain", "coverage", "web"],
     &["config"],
     &["cli"],
     &["app"],

@@ -11,6 +11,8 @@
     reason = "a test that does not find what it needs is to fail there"
 )]
 
+/// Configuration files and tables with mistakes.
+mod config;
 /// What each format makes of families, and that none loses anything.
 mod formats;
 /// Cases of captures and golden expositions, one folder each.

@@ -76,7 +76,15 @@ fn standard_names_follow_prometheus_rules() {
     let abbreviations = [
         "s", "ms", "us", "ns", "sec", "b", "kb", "mb", "gb", "tb", "pb", "m", "h", "d",
     ];
-    let units = ["milliseconds", "microseconds", "minutes", "hours", "days", "kilobytes", "percent"];
+    let units = [
+        "milliseconds",
+        "microseconds",
+        "minutes",
+        "hours",
+        "days",
+        "kilobytes",
+        "percent",
+    ];
     let types = ["counter", "gauge", "histogram", "summary"];
     for (entry, mapped) in described(&mapping) {
         let name = &mapped.family;
@@ -84,15 +92,27 @@ fn standard_names_follow_prometheus_rules() {
         let last = *words.last().unwrap();
         let is = |family_type| mapped.family_type == family_type;
         assert_eq!(last == "total", is(FamilyType::Counter), "{entry}: {name}");
-        assert!(is(FamilyType::Histogram) || !["count", "sum", "bucket"].contains(&last), "{entry}: {name}");
+        assert!(
+            is(FamilyType::Histogram) || !["count", "sum", "bucket"].contains(&last),
+            "{entry}: {name}"
+        );
         for word in &words {
-            assert!(!abbreviations.contains(word) && !units.contains(word), "{entry}: {name}");
+            assert!(
+                !abbreviations.contains(word) && !units.contains(word),
+                "{entry}: {name}"
+            );
             assert!(!types.contains(word), "{entry}: {name}");
         }
-        assert!(!name.contains("__") && name.to_lowercase() == *name, "{entry}: {name}");
+        assert!(
+            !name.contains("__") && name.to_lowercase() == *name,
+            "{entry}: {name}"
+        );
         for (at, word) in words.iter().enumerate() {
             let is_unit = ["seconds", "bytes", "ratio"].contains(word);
-            assert!(!is_unit || !words[at + 1..].contains(word), "{entry}: {name}");
+            assert!(
+                !is_unit || !words[at + 1..].contains(word),
+                "{entry}: {name}"
+            );
         }
     }
 }
@@ -104,11 +124,20 @@ fn a_standard_family_holds_no_total_beside_its_parts() {
     let mut families: BTreeMap<String, BTreeMap<Vec<String>, String>> = BTreeMap::new();
     for (entry, mapped) in described(&mapping) {
         // These tell filters and configurations apart, and are left out where there is one alone.
-        let instances = ["stat_prefix", "filter", "rules", "route_config", "scoped_route_config"];
+        let instances = [
+            "stat_prefix",
+            "filter",
+            "rules",
+            "route_config",
+            "scoped_route_config",
+        ];
         let labels = mapped.labels.iter().map(|(label, _)| label.to_owned());
         let labels = labels.filter(|label| !instances.contains(&label.as_str()));
         let labels: Vec<_> = labels.collect();
-        families.entry(mapped.family).or_default().insert(labels, entry);
+        families
+            .entry(mapped.family)
+            .or_default()
+            .insert(labels, entry);
     }
     families.retain(|_, entries| entries.len() > 1);
     assert!(families.is_empty(), "{families:#?}");

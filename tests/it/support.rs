@@ -19,11 +19,9 @@ use std::time::Duration;
 
 use envoy_exporter::config::{Config, Overrides};
 use envoy_exporter::exposition::{Body, Selection, Shape, own};
-use envoy_exporter::histogram::native;
 use envoy_exporter::negotiate::Format;
 use envoy_exporter::poll::{Error, Polled, Poller};
 use envoy_exporter::snapshot::Snapshot;
-use envoy_exporter::snapshot::builder::Settings;
 use envoy_exporter::transport::{AdminAddress, Options, Selection as Wanted, Transport};
 
 /// A file or folder of `testdata`.
@@ -51,15 +49,9 @@ fn poller_with(address: &str, overrides: &Overrides, timeout: Duration, max_body
         selection: Wanted::default(),
     };
     let transport = Transport::open(address, options).expect("a transport");
-    let target = config.targets.into_iter().next().expect("a target");
-    let settings = Settings {
-        mapping: Arc::new(config.mapping),
-        target_labels: target.labels,
-        relabel: Arc::new(config.relabel),
-        limits: config.limits,
-        reserved: Arc::new(std::iter::once("envoy_up".to_owned()).collect()),
-        native_histograms: config.histograms != native::Form::Classic,
-    };
+    let target = config.targets.first().expect("a target");
+    let reserved = Arc::new(std::iter::once("envoy_up".to_owned()).collect());
+    let settings = config.settings(target, &reserved);
     Poller::new(transport, timeout, settings)
 }
 
