@@ -67,6 +67,7 @@ pub struct Mapping {
     unit_bounds: UnitBounds,
     family_bounds: FamilyBounds,
     keep: Vec<TokenPattern>,
+    uniform: bool,
 }
 
 /// What becomes of a stat.
@@ -145,6 +146,12 @@ impl Mapping {
     /// What is done with single stats.
     pub fn rules(&self) -> &Rules {
         &self.rules
+    }
+
+    /// Whether stats that differ in the name of their scope alone differ in one label's value
+    /// alone. Rules of a user's own for tags and scopes may look into such names.
+    pub fn reads_scopes_alike(&self) -> bool {
+        self.uniform
     }
 
     /// The number that the series of a text readout has.

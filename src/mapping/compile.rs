@@ -88,6 +88,7 @@ impl Mapping {
             unit_bounds: UnitBounds::default(),
             family_bounds,
             keep: Vec::new(),
+            uniform: true,
         };
         let mut reasons = Vec::new();
         for (file, text) in SHIPPED {
@@ -144,6 +145,9 @@ impl Mapping {
         problems: &mut Vec<Problem>,
     ) -> Option<(TagRules, Defaults)> {
         self.naming = table.naming.unwrap_or(self.naming);
+        let has_own = !table.explicit_tags.is_empty() || !table.scopes.is_empty();
+        let is_shipped = SHIPPED.iter().any(|(shipped, _)| *shipped == file);
+        self.uniform &= is_shipped || !has_own;
         let explicit = yaml::take_all(table.explicit_tags, problems);
         self.explicit
             .extend(explicit.into_iter().map(|rule| rule.value));
@@ -179,6 +183,7 @@ impl Mapping {
     }
 
     fn add_user_tags(&mut self, rules: TagRules, defaults: Defaults) {
+        self.uniform = false;
         let mut base = match (defaults, self.tags.take()) {
             (Defaults::Replace, _) => TagRules::default(),
             (Defaults::Keep, Some(before)) => before,

@@ -97,8 +97,29 @@ pub struct Scopes {
     names: HashMap<usize, HashSet<String>>,
 }
 
+/// A scope name that is always known, and that nobody has: it stands for any other.
+pub const STAND_IN: &str = "\u{1}any\u{1}";
+
 impl Scopes {
     fn knows(&self, rule: usize, name: &str) -> bool {
+        name == STAND_IN || self.holds(rule, name)
+    }
+
+    /// Where the longest known scope name from `start` on ends.
+    fn end(&self, rule: usize, name: &str, start: usize) -> Option<usize> {
+        let mut dots = name
+            .bytes()
+            .enumerate()
+            .skip(start)
+            .filter(|(_, byte)| *byte == b'.')
+            .map(|(at, _)| at);
+        dots.rfind(|dot| {
+            name.get(start..*dot)
+                .is_some_and(|scope| self.knows(rule, scope))
+        })
+    }
+
+    fn holds(&self, rule: usize, name: &str) -> bool {
         self.names
             .get(&rule)
             .is_some_and(|names| names.contains(name))
@@ -182,6 +203,33 @@ impl ScopeRules {
         self.scope_with(self.rules.len(), scopes, name)
     }
 
+    /// Where the known scope name of a stat stands, for those kinds of scope that are told by the
+    /// first token alone.
+    pub fn span(&self, scopes: &Scopes, name: &str) -> Option<Range<usize>> {
+        let root = name.split('.').next().unwrap_or_default();
+        for (index, rule) in self.rules.iter().enumerate() {
+            match rule {
+                Rule::Learn { prefix, .. } => {
+                    let mut tokens = prefix.iter();
+                    if tokens
+                        .next()
+                        .is_some_and(|token| token.as_deref() == Some(root))
+                    {
+                        let start = root.len() + 1;
+                        let end = scopes.end(index, name, start);
+                        return end
+                            .filter(|_| tokens.next().is_none())
+                            .map(|end| start..end);
+                    }
+                }
+                // It may hide what stands there before the name is looked for.
+                Rule::Mask { roots, .. } if may_have(roots, root) => return None,
+                Rule::Mask { .. } => {}
+            }
+        }
+        None
+    }
+
     /// Other readings of a name at whose open place no scope name is known: the name there may be
     /// two tokens long, or three, and so on, as long as one token is left behind it.
     pub fn guesses<'n>(
@@ -221,7 +269,7 @@ impl ScopeRules {
             match rule {
                 Rule::Mask { regex, roots } => {
                     let root = name.scoped.split('.').next().unwrap_or_default();
-                    if !roots.is_empty() && !roots.iter().any(|have| have == root) {
+                    if !may_have(roots, root) {
                         continue;
                     }
                     let span = regex
@@ -240,18 +288,7 @@ impl ScopeRules {
                         continue;
                     };
                     // The longest known name wins.
-                    let mut dots = name
-                        .raw
-                        .bytes()
-                        .enumerate()
-                        .skip(start)
-                        .filter(|(_, byte)| *byte == b'.')
-                        .map(|(at, _)| at);
-                    let known = dots.rfind(|dot| {
-                        name.raw
-                            .get(start..*dot)
-                            .is_some_and(|scope| scopes.knows(index, scope))
-                    });
+                    let known = scopes.end(index, name.raw, start);
                     match known {
                         Some(end) => name.hide_dots(start..end),
                         None => name.open = Some(Open { rule: index, start }),
@@ -302,6 +339,11 @@ impl Rule {
             _ => Err("a scope rule has learn and from, or mask".to_owned()),
         }
     }
+}
+
+/// Whether a name with this first token may match; no roots: any may.
+fn may_have(roots: &[String], root: &str) -> bool {
+    roots.is_empty() || roots.iter().any(|have| have == root)
 }
 
 /// A quick look: whether the first token is the prefix's.

@@ -8,6 +8,7 @@
 
 mod group;
 mod resolve;
+mod shapes;
 
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ use crate::stat::StatType;
 
 use group::{Group, Stat};
 use resolve::{BoundSets, Descriptions, Details, Families, Resolver};
+use shapes::Shapes;
 
 /// What a poll must read besides the stats.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -286,6 +288,7 @@ impl Builder {
             descriptions: &mut self.descriptions,
             blocks: &mut self.blocks,
             bounds: &mut self.bounds,
+            shapes: &mut Shapes::default(),
             changed: &changed,
         };
         for group in numbers {

@@ -8,6 +8,7 @@ use super::super::layout::{Bounds, Description, Parts, number};
 use super::super::names::Interner;
 use super::super::{DropReason, Limits};
 use super::group::{Group, Resolved, Series};
+use super::shapes::{Plan, Shapes};
 use crate::family::{Factor, FamilyType};
 use crate::histogram::DEFAULT_BOUNDS;
 use crate::mapping::endpoints::Endpoints;
@@ -49,6 +50,7 @@ pub(super) struct Resolver<'b> {
     pub(super) descriptions: &'b mut Descriptions,
     pub(super) blocks: &'b mut Interner,
     pub(super) bounds: &'b mut BoundSets,
+    pub(super) shapes: &'b mut Shapes,
     pub(super) changed: &'b [String],
 }
 
@@ -84,9 +86,7 @@ impl Resolver<'_> {
         stat_type: Option<StatType>,
         details: &Details<'_>,
     ) -> Resolved {
-        let verdict = self
-            .mapping
-            .map(self.scopes, self.endpoints, name, stat_type, details.text);
+        let verdict = self.verdict(name, stat_type, details.text);
         let mut mapped = match verdict {
             Verdict::Mapped(mapped) => mapped,
             Verdict::Dropped => return Resolved::Dropped(DropReason::Rule),
@@ -131,6 +131,21 @@ impl Resolver<'_> {
             bounds,
             parts,
         })
+    }
+
+    fn verdict(&mut self, name: &str, stat_type: Option<StatType>, text: Option<&str>) -> Verdict {
+        match self.shapes.plan(self.mapping, self.scopes, name, stat_type) {
+            Some((Plan::Hole { mapped, label }, scope)) => {
+                let mut mapped = mapped.as_ref().clone();
+                mapped.labels.set(label.clone(), scope.to_owned());
+                Verdict::Mapped(mapped)
+            }
+            Some((Plan::Same(verdict), _)) => verdict.as_ref().clone(),
+            Some((Plan::None, _)) | None => {
+                self.mapping
+                    .map(self.scopes, self.endpoints, name, stat_type, text)
+            }
+        }
     }
 
     /// The bounds that the buckets of a histogram get.
