@@ -11,13 +11,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
 use futures_util::future::{BoxFuture, join_all};
+use hashbrown::HashSet;
 use tokio::task::JoinSet;
+use warp::http::HeaderValue;
+use warp::http::header::{ACCEPT, ACCEPT_ENCODING};
 
 use crate::cli::{Cli, Command, Flags};
 use crate::config::Config;
-use crate::exposition::{self, Body, Selection};
+use crate::exposition::serve::Server;
+use crate::exposition::{Body, Selection, Shape, own};
+use crate::histogram::native;
+use crate::negotiate::{Format, negotiate};
 use crate::poll::{Handle, Poller, Schedule, Task};
-use crate::snapshot::Snapshot;
 use crate::telemetry::Telemetry;
 use crate::transport::{AdminAddress, Transport};
 use crate::{capture, status, web};
@@ -28,7 +33,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => serve(flags, load(flags)?).await,
         Command::Demo => demo(flags).await,
-        Command::Once { .. } => once(load(flags)?).await,
+        Command::Once { format } => once(load(flags)?, format.into()).await,
         Command::Check => tools::check(flags, load(flags)?).await,
         Command::Explain { stats } => tools::explain(flags, load(flags)?, &stats).await,
         Command::Coverage { suggest } => tools::coverage(load(flags)?, suggest).await,
@@ -46,6 +51,9 @@ struct Backend {
     targets: Vec<Handle>,
     telemetry: Arc<Telemetry>,
     telemetry_path: String,
+    histograms: native::Form,
+    reserved: Arc<HashSet<String>>,
+    server: Server,
 }
 
 impl web::Backend for Backend {
@@ -55,10 +63,27 @@ impl web::Backend for Backend {
             join_all(on_demand.map(Handle::polled)).await;
             let last = self.targets.iter().filter_map(Handle::fresh);
             let snapshots = last.map(|last| last.snapshot).collect();
-            let body = exposition(snapshots, &self.telemetry, request.families);
+            let values = |name| {
+                let values = request.headers.get_all(name).into_iter();
+                values.map(HeaderValue::as_bytes)
+            };
+            let answer = negotiate(values(ACCEPT), values(ACCEPT_ENCODING));
+            let selection = Selection::new(request.families);
+            let own = own_metrics(&self.telemetry, &selection, answer.format);
+            let shape = Shape {
+                format: answer.format,
+                histograms: self.histograms,
+                reserved: Arc::clone(&self.reserved),
+            };
+            let served = self
+                .server
+                .serve(snapshots, &shape, selection, answer.encoding, own)
+                .await;
             web::ScrapeResponse {
-                content_type: exposition::text::CONTENT_TYPE,
-                body: Box::pin(futures_util::stream::iter(body)),
+                content_type: answer.content_type(),
+                encoding: served.encoding,
+                size: served.size,
+                body: Box::pin(futures_util::stream::iter(served.pieces)),
             }
         })
     }
@@ -99,12 +124,16 @@ impl web::Backend for Backend {
     }
 }
 
-/// The selected families of the snapshots and the own metrics.
-fn exposition(snapshots: Vec<Arc<Snapshot>>, telemetry: &Telemetry, names: Vec<String>) -> Body {
-    let selection = Selection::new(names);
-    let mut own = Vec::new();
-    exposition::own::write(&mut own, &telemetry.gather(), &selection);
-    Body::new(snapshots, &selection, own)
+/// What ends a body: the selected own metrics.
+fn own_metrics(telemetry: &Telemetry, selection: &Selection, format: Format) -> Vec<u8> {
+    let mut out = Vec::new();
+    own::write(&mut out, &telemetry.gather(), selection, format);
+    out
+}
+
+/// Names that the target's families may not have.
+fn reserved(telemetry: &Telemetry) -> Arc<HashSet<String>> {
+    Arc::new(own::reserved(telemetry.names()).collect())
 }
 
 async fn serve(flags: &Flags, config: Config) -> anyhow::Result<ExitCode> {
@@ -114,9 +143,13 @@ async fn serve(flags: &Flags, config: Config) -> anyhow::Result<ExitCode> {
         listeners.push(address.bind().await?);
     }
     let telemetry = telemetry()?;
+    let histograms = config.histograms;
     let tasks = tasks(&config, &telemetry)?;
     let backend = Arc::new(Backend {
         targets: tasks.iter().map(Task::handle).collect(),
+        histograms,
+        reserved: reserved(&telemetry),
+        server: Server::default(),
         telemetry,
         telemetry_path: flags.telemetry_path.clone(),
     });
@@ -154,7 +187,7 @@ fn tasks(config: &Config, telemetry: &Arc<Telemetry>) -> anyhow::Result<Vec<Task
         interval: config.poll.interval,
         stale_after: config.poll.stale_after,
     };
-    let reserved = Arc::new(telemetry.names().map(str::to_owned).collect());
+    let reserved = reserved(telemetry);
     let mut tasks = Vec::new();
     for target in &config.targets {
         let transport = Transport::open(target.address.clone(), config.transport())?;
@@ -183,8 +216,13 @@ fn stopped() -> anyhow::Result<impl Future<Output = ()>> {
 }
 
 /// Polls every target once and writes what a scrape would get.
-async fn once(config: Config) -> anyhow::Result<ExitCode> {
+async fn once(config: Config, format: Format) -> anyhow::Result<ExitCode> {
     let telemetry = telemetry()?;
+    let shape = Shape {
+        format,
+        histograms: config.histograms,
+        reserved: reserved(&telemetry),
+    };
     let tasks = tasks(&config, &telemetry)?;
     let mut snapshots = Vec::new();
     for mut task in tasks {
@@ -199,7 +237,9 @@ async fn once(config: Config) -> anyhow::Result<ExitCode> {
         }
     }
     let mut stdout = std::io::stdout().lock();
-    for piece in exposition(snapshots, &telemetry, Vec::new()) {
+    let selection = Selection::default();
+    let own = own_metrics(&telemetry, &selection, format);
+    for piece in Body::new(snapshots, &shape, &selection, own) {
         stdout.write_all(&piece).context("stdout")?;
     }
     stdout.flush().context("stdout")?;

@@ -10,6 +10,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Overrides, parse_duration};
+use crate::histogram::native;
+use crate::negotiate;
 use crate::transport::AdminAddress;
 use crate::web::ListenAddress;
 
@@ -66,6 +68,21 @@ pub enum Command {
 pub enum Format {
     /// The Prometheus text format 0.0.4
     Text,
+    /// `OpenMetrics` 1.0.0
+    #[value(name = "openmetrics")]
+    OpenMetrics,
+    /// Messages `MetricFamily`, each with its length before it
+    Protobuf,
+}
+
+impl From<Format> for negotiate::Format {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Text => Self::Text,
+            Format::OpenMetrics => Self::OpenMetrics,
+            Format::Protobuf => Self::Protobuf,
+        }
+    }
 }
 
 /// Format of log lines.
@@ -134,6 +151,15 @@ pub struct Flags {
     )]
     pub mapping: Vec<String>,
 
+    /// Form of histograms in protobuf: classic, native or both; text formats have classic buckets [default: classic]
+    #[arg(
+        long = "histograms",
+        env = "ENVOY_EXPORTER_HISTOGRAMS",
+        value_name = "FORM",
+        global = true
+    )]
+    pub histograms: Option<native::Form>,
+
     /// Where to serve: `HOST:PORT`, `:PORT` for every address, or `unix:///SOCKET`; may be repeated
     #[arg(
         long = "web.listen-address",
@@ -193,6 +219,7 @@ impl Flags {
             used_only: self.used_only,
             filter: self.filter.clone(),
             mapping: self.mapping.clone(),
+            histograms: self.histograms,
         }
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use hashbrown::HashSet;
 use serde::Deserialize;
 
+use crate::histogram::native::Form;
 use crate::mapping::rules::check_bounds;
 use crate::mapping::{self, FamilyBounds, Mapping, Source};
 use crate::names::{self, Labels};
@@ -59,6 +60,8 @@ pub struct Overrides {
     pub filter: Option<String>,
     /// Profile and mapping files.
     pub mapping: Vec<String>,
+    /// Form of histograms.
+    pub histograms: Option<Form>,
 }
 
 /// Everything resolved.
@@ -70,6 +73,8 @@ pub struct Config {
     pub poll: Poll,
     /// The compiled mapping.
     pub mapping: Arc<Mapping>,
+    /// Form of histograms.
+    pub histograms: Form,
     /// Rules that every series goes through.
     pub relabel: Arc<relabel::Rules>,
     /// Largest answer that is read, in bytes.
@@ -143,6 +148,7 @@ struct FilePoll {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct FileHistograms {
+    form: Attempt<Option<Form>>,
     buckets: BTreeMap<String, Attempt<Placed<Vec<f64>>>>,
 }
 
@@ -169,7 +175,9 @@ impl Config {
         let poll = file.poll.take(&mut problems).unwrap_or_default();
         let poll = resolve_poll(&poll, overrides, &mut problems);
         let relabel = compile_relabel(file.metric_relabel_configs, &mut problems);
-        let histograms = file.histograms.take(&mut problems).unwrap_or_default();
+        let mut histograms = file.histograms.take(&mut problems).unwrap_or_default();
+        let form = std::mem::take(&mut histograms.form).take(&mut problems);
+        let form = overrides.histograms.or(form.flatten()).unwrap_or_default();
         let bounds = family_bounds(histograms, &mut problems);
         let limits = file.limits.take(&mut problems).unwrap_or_default();
         let (max_body, limits) = resolve_limits(&limits, &mut problems);
@@ -192,6 +200,7 @@ impl Config {
                 targets,
                 poll,
                 mapping: Arc::new(mapping),
+                histograms: form,
                 relabel: Arc::new(relabel),
                 max_body,
                 limits,
@@ -211,6 +220,7 @@ impl Config {
             relabel: Arc::clone(&self.relabel),
             limits: self.limits,
             reserved: Arc::clone(reserved),
+            native_histograms: self.histograms != Form::Classic,
         }
     }
 

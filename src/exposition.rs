@@ -1,18 +1,28 @@
 //! The exposition: snapshots and own metrics in, the bytes that a scrape gets out.
 //!
 //! A [`Body`] is written as it is read, some 64 KiB at a time, from shared snapshots: no scrape
-//! holds a whole text, and concurrent ones share everything but their current piece. Families of
-//! several targets are merged by name, own metrics come last.
+//! holds a whole text, and concurrent ones share everything but their current piece. What is
+//! compressed is made once for a poll and shared ([`serve`]). Families of several targets are
+//! merged by name, own metrics come last.
 
+mod compress;
+mod openmetrics;
 pub mod own;
-pub mod text;
+mod plan;
+mod protobuf;
+pub mod serve;
+mod text;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
+use hashbrown::HashSet;
 
 use crate::family::FamilyType;
+use crate::histogram::native::Form as Histograms;
+use crate::negotiate::Format;
 use crate::snapshot::{Family, Snapshot};
+use plan::{Form, Run};
 
 /// How much is written at a time: a body of many pieces, each far above a socket's write unit.
 const PIECE: usize = 64 * 1024;
@@ -33,75 +43,116 @@ impl Selection {
     pub fn has(&self, name: &str) -> bool {
         self.names.is_empty() || self.names.iter().any(|have| have == name)
     }
+
+    /// Whether everything is asked for.
+    pub fn is_all(&self) -> bool {
+        self.names.is_empty()
+    }
 }
 
-/// A family in one snapshot that is to be written.
-#[derive(Clone, Copy, Debug)]
-struct Run {
-    snapshot: usize,
-    family: usize,
-    /// Whether HELP and TYPE come before it.
-    header: bool,
+/// What bodies look like.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// The format.
+    pub format: Format,
+    /// The form of histograms, where the format has both.
+    pub histograms: Histograms,
+    /// Names that are the own metrics'.
+    pub reserved: Arc<HashSet<String>>,
+}
+
+impl Shape {
+    /// A body in this format, with classic histograms and no own metrics.
+    pub fn new(format: Format) -> Self {
+        Self {
+            format,
+            histograms: Histograms::default(),
+            reserved: Arc::default(),
+        }
+    }
 }
 
 /// The text of an exposition, in pieces.
 #[derive(Debug)]
 pub struct Body {
     snapshots: Vec<Arc<Snapshot>>,
+    format: Format,
+    histograms: Histograms,
     runs: Vec<Run>,
     run: usize,
     series: usize,
+    messages: protobuf::Writer,
     own: Vec<u8>,
 }
 
 impl Body {
-    /// The selected families of `snapshots`, then the text of the own metrics.
-    pub fn new(snapshots: Vec<Arc<Snapshot>>, selection: &Selection, own: Vec<u8>) -> Self {
-        let runs = merge(&snapshots, selection);
+    /// The selected families of `snapshots`, then the own metrics as they are written.
+    pub fn new(
+        snapshots: Vec<Arc<Snapshot>>,
+        shape: &Shape,
+        selection: &Selection,
+        own: Vec<u8>,
+    ) -> Self {
         Self {
+            runs: plan::plan(&snapshots, shape, selection),
             snapshots,
-            runs,
+            format: shape.format,
+            histograms: shape.histograms,
             run: 0,
             series: 0,
+            messages: protobuf::Writer::default(),
             own,
+        }
+    }
+
+    /// Writes the next piece to the end of `out`; nothing when all is written.
+    fn write(&mut self, out: &mut Vec<u8>) {
+        while out.len() < PIECE {
+            let Some(run) = self.runs.get(self.run).copied() else {
+                out.append(&mut self.own);
+                break;
+            };
+            self.write_run(run, out);
         }
     }
 
     /// Writes series of the current run until the piece is full or the run ends.
     fn write_run(&mut self, run: Run, out: &mut Vec<u8>) {
-        let family = self
-            .snapshots
-            .get(run.snapshot)
-            .and_then(|snapshot| snapshot.family(run.family));
-        let Some(family) = family else {
+        let Some(family) = family(&self.snapshots, run) else {
             self.next_run();
             return;
         };
-        if run.header && self.series == 0 {
-            text::header(out, family.name(), family.family_type(), family.help());
-        }
-        let before = self.series;
-        match family.family_type() {
-            FamilyType::Histogram => {
-                for (block, value) in family.histograms(before) {
-                    text::histogram(out, family.name(), block, &value);
-                    self.series += 1;
-                    if out.len() >= PIECE {
-                        break;
-                    }
+        let (form, before) = (run.form, self.series);
+        let begins = run.header && before == 0;
+        let written = match self.format {
+            Format::Protobuf => {
+                if begins {
+                    let runs = self.runs.iter().skip(self.run);
+                    let rest = runs.clone().skip(1).take_while(|run| !run.header);
+                    let members = runs.take(1).chain(rest).filter_map(|run| {
+                        let family = crate::exposition::family(&self.snapshots, *run)?;
+                        Some((family, run.form))
+                    });
+                    self.messages.begin(out, members, self.histograms);
                 }
+                self.messages
+                    .series(out, family, form, self.histograms, before)
             }
-            FamilyType::Counter | FamilyType::Gauge | FamilyType::Unknown => {
-                for (block, value) in family.scalars(before) {
-                    text::number(out, family.name(), block, value);
-                    self.series += 1;
-                    if out.len() >= PIECE {
-                        break;
-                    }
+            Format::OpenMetrics | Format::OpenMetricsDraft => {
+                if begins {
+                    openmetrics::family(out, family, form);
                 }
+                write_text(out, family, form, before)
             }
-        }
-        if self.series >= family.len() {
+            Format::Text => {
+                if begins {
+                    text::header(out, family.name(), family.family_type(), family.help());
+                }
+                write_text(out, family, form, before)
+            }
+        };
+        self.series += written;
+        if self.series >= family.len() || written == 0 {
             self.next_run();
         }
     }
@@ -118,44 +169,39 @@ impl Iterator for Body {
     fn next(&mut self) -> Option<Bytes> {
         // A histogram is written whole, so a piece may end a little above its size.
         let mut out = Vec::with_capacity(PIECE + PIECE / 8);
-        while out.len() < PIECE {
-            let Some(run) = self.runs.get(self.run).copied() else {
-                out.append(&mut self.own);
-                break;
-            };
-            self.write_run(run, &mut out);
-        }
+        self.write(&mut out);
         (!out.is_empty()).then(|| out.into())
     }
 }
 
-/// The runs in the order of family names. Where targets disagree on a family's type, those of the
-/// first one's type are written; one family cannot have two.
-fn merge(snapshots: &[Arc<Snapshot>], selection: &Selection) -> Vec<Run> {
-    let mut found: Vec<(Family<'_>, usize, usize)> = Vec::new();
-    for (at, snapshot) in snapshots.iter().enumerate() {
-        let families = snapshot.families().enumerate();
-        found.extend(
-            families
-                .filter(|(_, family)| selection.has(family.name()))
-                .map(|(place, family)| (family, at, place)),
-        );
-    }
-    found.sort_by_key(|(family, at, _)| (family.name(), *at));
-    let mut runs = Vec::with_capacity(found.len());
-    let mut before: Option<Family<'_>> = None;
-    for (family, snapshot, place) in found {
-        let header = before.is_none_or(|before| before.name() != family.name());
-        if header {
-            before = Some(family);
+fn family(snapshots: &[Arc<Snapshot>], run: Run) -> Option<Family<'_>> {
+    snapshots.get(run.snapshot)?.family(run.family)
+}
+
+/// Writes series of a family from the `skip`th on until the piece is full; says how many.
+fn write_text(out: &mut Vec<u8>, family: Family<'_>, form: Form, skip: usize) -> usize {
+    let mut count = 0;
+    if family.family_type() == FamilyType::Histogram {
+        for (block, value) in family.histograms(skip) {
+            match form {
+                Form::Part(part) => text::part(out, family.name(), block, &value, part),
+                Form::Plain | Form::Counter | Form::Info | Form::Unknown => {
+                    text::histogram(out, family.name(), block, &value);
+                }
+            }
+            count += 1;
+            if out.len() >= PIECE {
+                break;
+            }
         }
-        if before.is_some_and(|before| before.family_type() == family.family_type()) {
-            runs.push(Run {
-                snapshot,
-                family: place,
-                header,
-            });
+    } else {
+        for (block, value) in family.scalars(skip) {
+            text::number(out, family.name(), block, value);
+            count += 1;
+            if out.len() >= PIECE {
+                break;
+            }
         }
     }
-    runs
+    count
 }

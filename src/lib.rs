@@ -22,7 +22,7 @@
 //! | [`decode`] | JSON of the admin interface | stats, one by one |
 //! | [`mapping`] | a stat name | family, labels, HELP, unit |
 //! | [`snapshot`] | stats of one poll | families and series, immutable and shared |
-//! | [`exposition`] | snapshots, own metrics | the bytes of a scrape |
+//! | [`exposition`] | snapshots, own metrics | the bytes of a scrape, made once and shared |
 //! | [`telemetry`] | what happened | own metrics |
 //! | [`transport`], [`demo`] | a request | an answer, bounded in time and size |
 //! | [`poll`], [`capture`] | a transport | snapshots on a schedule; files |
@@ -38,6 +38,7 @@
 //! - A scrape never waits for a target unless the poll interval is zero, never mixes two polls of
 //!   one target, and never holds up a poll.
 //! - The same answers and the same configuration give the same bytes.
+//! - A series has the same name in every format, and none is left out of one.
 //! - No series comes twice, a family has one TYPE and one HELP, and its series stand together;
 //!   labels are sorted by name; buckets do not fall and `+Inf` equals the count.
 //! - Every stat that came in is exported, or counted as dropped with its reason.

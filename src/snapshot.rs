@@ -18,6 +18,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::family::{Factor, FamilyType};
+use crate::histogram::native::NativeHistogram;
 use crate::mapping::table::Unit;
 
 pub use layout::{Layout, Parts};
@@ -36,6 +37,8 @@ pub struct Snapshot {
 pub(crate) struct Histograms {
     pub(crate) totals: Vec<(u64, f64)>,
     pub(crate) buckets: Vec<u64>,
+    /// The same as native histograms; none unless they are wanted.
+    pub(crate) native: Vec<NativeHistogram>,
 }
 
 /// A family of a snapshot.
@@ -90,6 +93,8 @@ pub struct HistogramValue<'s> {
     pub le: &'s [Box<str>],
     /// Samples at or below each bound.
     pub buckets: &'s [u64],
+    /// The same as a native histogram, where those are made.
+    pub native: Option<&'s NativeHistogram>,
 }
 
 impl Snapshot {
@@ -198,7 +203,11 @@ impl<'s> Family<'s> {
         let places = slice(&layout.histograms, &range);
         let totals = slice(&snapshot.histograms.totals, &range);
         let factor = self.info.factor;
-        places.iter().zip(totals).map(move |(place, (count, sum))| {
+        let native = snapshot.histograms.native.get(range);
+        let native = native.unwrap_or_default().iter().map(Some);
+        let native = native.chain(std::iter::repeat(None));
+        let series = places.iter().zip(totals).zip(native);
+        series.map(move |((place, (count, sum)), native)| {
             let bounds = layout.bounds(place.bounds);
             let start = place.first_bucket as usize;
             let value = HistogramValue {
@@ -208,6 +217,7 @@ impl<'s> Family<'s> {
                 parts: place.parts,
                 le: layout.le(place.bounds),
                 buckets: slice(&snapshot.histograms.buckets, &(start..start + bounds.len())),
+                native,
             };
             (layout.block(place.block), value)
         })

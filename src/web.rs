@@ -21,10 +21,13 @@ use futures_util::stream::{Stream, StreamExt as _};
 use tokio::sync::Semaphore;
 use warp::Filter;
 use warp::http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+    VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use warp::reply::{Reply as _, Response};
+
+use crate::negotiate::{self, Encoding};
 
 pub use healthcheck::{HealthError, healthcheck};
 pub use listen::{ListenAddress, ListenError, Listener, serve};
@@ -46,6 +49,10 @@ pub struct ScrapeRequest {
 pub struct ScrapeResponse {
     /// Its content type.
     pub content_type: &'static str,
+    /// How it is compressed.
+    pub encoding: Encoding,
+    /// Its size, where it is known.
+    pub size: Option<usize>,
     /// Its body.
     pub body: Pieces,
 }
@@ -315,8 +322,16 @@ impl Site {
             Ok::<_, Infallible>(piece)
         });
         let mut response = warp::reply::stream(pieces).into_response();
+        let headers = response.headers_mut();
         let content_type = HeaderValue::from_static(scrape.content_type);
-        response.headers_mut().insert(CONTENT_TYPE, content_type);
+        headers.insert(CONTENT_TYPE, content_type);
+        headers.insert(VARY, HeaderValue::from_static(negotiate::VARY));
+        if let Some(encoding) = scrape.encoding.content_encoding() {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
+        }
+        if let Some(size) = scrape.size {
+            headers.insert(CONTENT_LENGTH, size.into());
+        }
         response
     }
 }

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::Context as _;
 
@@ -152,7 +151,7 @@ async fn poll(config: &Config) -> anyhow::Result<Snapshot> {
     let target = config.targets.first().context("no target")?;
     let transport = Transport::open(target.address.clone(), config.transport())?;
     let own = Telemetry::new().context("own metrics")?;
-    let reserved = Arc::new(own.names().map(str::to_owned).collect());
+    let reserved = super::reserved(&own);
     let settings = config.settings(target, &reserved);
     let mut poller = Poller::new(transport, config.poll.timeout, settings);
     Ok(poller.poll().await?.snapshot)

@@ -1,17 +1,26 @@
-//! The exporter's own metrics, as the `prometheus` crate gathers them, in the formats we serve.
+//! The exporter's own metrics, as the `prometheus` crate gathers them, in the formats we serve, and
+//! the end of a body where the format has one.
 //!
-//! The crate's own encoder is not used: it writes `inf`, which not every reader takes, and panics
-//! on a type that it does not know.
+//! The crate's own encoders are not used: the one for text writes `inf`, which not every reader
+//! takes, and panics on a type that it does not know.
 
-use prometheus::proto::{MetricFamily, MetricType};
+use prometheus::proto::{self, MetricType};
+use prost::Message as _;
 
-use super::{Selection, text};
+use super::plan::{Form, is_openmetrics};
+use super::{Selection, openmetrics, protobuf, text};
 use crate::family::FamilyType;
 use crate::names::{Labels, number_text};
+use crate::negotiate::Format;
 use crate::snapshot::{HistogramValue, Parts};
 
-/// Writes the selected families as text 0.0.4.
-pub fn write(out: &mut Vec<u8>, families: &[MetricFamily], selection: &Selection) {
+/// Writes the selected families, and the end of the body.
+pub fn write(
+    out: &mut Vec<u8>,
+    families: &[proto::MetricFamily],
+    selection: &Selection,
+    format: Format,
+) {
     for family in families
         .iter()
         .filter(|family| selection.has(family.name()))
@@ -23,35 +32,87 @@ pub fn write(out: &mut Vec<u8>, families: &[MetricFamily], selection: &Selection
             // We register none of these.
             MetricType::SUMMARY | MetricType::UNTYPED => continue,
         };
-        let name = family.name();
-        text::header(out, name, family_type, family.help());
-        for metric in family.get_metric() {
-            let mut labels = Labels::new();
-            for pair in metric.get_label() {
-                labels.set(pair.name().to_owned(), pair.value().to_owned());
+        match format {
+            Format::Protobuf => {
+                let message = message(family, family_type);
+                // Writing to a Vec cannot fail: it grows.
+                let _ = message.encode_length_delimited(out);
             }
-            let block = labels.to_block();
-            match family_type {
-                FamilyType::Counter => {
-                    text::float(out, name, &block, metric.get_counter().get_value());
-                }
-                FamilyType::Gauge | FamilyType::Unknown => {
-                    text::float(out, name, &block, metric.get_gauge().get_value());
-                }
-                FamilyType::Histogram => histogram(out, name, &block, metric),
+            Format::Text => {
+                text::header(out, family.name(), family_type, family.help());
+                samples(out, family, family_type);
             }
+            Format::OpenMetrics | Format::OpenMetricsDraft => {
+                let form = form(family, family_type);
+                let name = form.name(family.name());
+                let type_name = openmetrics::type_name(form, family_type);
+                let unit = openmetrics::unit_of_name(form, &name);
+                openmetrics::header(out, &name, type_name, unit, family.help());
+                samples(out, family, family_type);
+            }
+        }
+    }
+    if is_openmetrics(format) {
+        out.extend_from_slice(openmetrics::EOF.as_bytes());
+    }
+}
+
+/// Every name that own families of these names take in some format: those of samples, and what
+/// `OpenMetrics` says no other family may be called.
+pub fn reserved<'n>(names: impl IntoIterator<Item = &'n str>) -> impl Iterator<Item = String> {
+    const SUFFIXES: [&str; 5] = ["", "_created", "_bucket", "_sum", "_count"];
+    names.into_iter().flat_map(|name| {
+        let base = name.strip_suffix("_total");
+        let base = base.or_else(|| name.strip_suffix("_info"));
+        let all = [Some(name), base].into_iter().flatten();
+        let taken = all.flat_map(|name| SUFFIXES.map(|suffix| format!("{name}{suffix}")));
+        taken.collect::<Vec<_>>()
+    })
+}
+
+/// Own metrics follow the rules of suffixes by their names, which are ours to choose.
+fn form(family: &proto::MetricFamily, family_type: FamilyType) -> Form {
+    let is_one =
+        |metric: &proto::Metric| metric.get_gauge().get_value().to_bits() == 1_f64.to_bits();
+    match family_type {
+        FamilyType::Counter if family.name().ends_with("_total") => Form::Counter,
+        FamilyType::Counter => Form::Unknown,
+        FamilyType::Gauge
+            if family.name().ends_with("_info") && family.get_metric().iter().all(is_one) =>
+        {
+            Form::Info
+        }
+        FamilyType::Gauge | FamilyType::Histogram | FamilyType::Unknown => Form::Plain,
+    }
+}
+
+fn samples(out: &mut Vec<u8>, family: &proto::MetricFamily, family_type: FamilyType) {
+    let name = family.name();
+    for metric in family.get_metric() {
+        let block = labels(metric).to_block();
+        match family_type {
+            FamilyType::Counter => {
+                text::float(out, name, &block, metric.get_counter().get_value());
+            }
+            FamilyType::Gauge | FamilyType::Unknown => {
+                text::float(out, name, &block, metric.get_gauge().get_value());
+            }
+            FamilyType::Histogram => histogram(out, name, &block, metric),
         }
     }
 }
 
-fn histogram(out: &mut Vec<u8>, name: &str, block: &str, metric: &prometheus::proto::Metric) {
+fn labels(metric: &proto::Metric) -> Labels {
+    let mut labels = Labels::new();
+    for pair in metric.get_label() {
+        labels.set(pair.name().to_owned(), pair.value().to_owned());
+    }
+    labels
+}
+
+fn histogram(out: &mut Vec<u8>, name: &str, block: &str, metric: &proto::Metric) {
     let histogram = metric.get_histogram();
-    let finite = |bound: f64| bound.is_finite();
-    let buckets = histogram.get_bucket().iter();
-    let buckets = buckets.filter(|bucket| finite(bucket.upper_bound()));
-    let (bounds, counts): (Vec<f64>, Vec<u64>) = buckets
-        .map(|bucket| (bucket.upper_bound(), bucket.cumulative_count()))
-        .unzip();
+    let (bounds, counts): (Vec<f64>, Vec<u64>) = finite_buckets(histogram).unzip();
     let le: Vec<Box<str>> = bounds.iter().map(|at| number_text(*at).into()).collect();
     let value = HistogramValue {
         parts: Parts::ALL,
@@ -60,6 +121,57 @@ fn histogram(out: &mut Vec<u8>, name: &str, block: &str, metric: &prometheus::pr
         bounds: &bounds,
         le: &le,
         buckets: &counts,
+        native: None,
     };
     text::histogram(out, name, block, &value);
+}
+
+fn finite_buckets(histogram: &proto::Histogram) -> impl Iterator<Item = (f64, u64)> {
+    let buckets = histogram.get_bucket().iter();
+    let buckets = buckets.map(|bucket| (bucket.upper_bound(), bucket.cumulative_count()));
+    buckets.filter(|(bound, _)| bound.is_finite())
+}
+
+fn message(family: &proto::MetricFamily, family_type: FamilyType) -> protobuf::MetricFamily {
+    let base = Form::Counter.name(family.name());
+    let unit = openmetrics::unit_of_name(Form::Plain, &base);
+    protobuf::MetricFamily {
+        name: Some(family.name().to_owned()),
+        help: Some(family.help().to_owned()),
+        metric_type: Some(protobuf::metric_type(Form::Plain, family_type).into()),
+        metric: family
+            .get_metric()
+            .iter()
+            .map(|metric| series(metric, family_type))
+            .collect(),
+        unit: unit.map(str::to_owned),
+    }
+}
+
+fn series(metric: &proto::Metric, family_type: FamilyType) -> protobuf::Metric {
+    let mut made = protobuf::Metric::default();
+    protobuf::set_labels(&mut made.label, &labels(metric).to_block());
+    let scalar = |value| Some(protobuf::Scalar { value: Some(value) });
+    match family_type {
+        FamilyType::Counter => made.counter = scalar(metric.get_counter().get_value()),
+        FamilyType::Gauge | FamilyType::Unknown => {
+            made.gauge = scalar(metric.get_gauge().get_value());
+        }
+        FamilyType::Histogram => {
+            let histogram = metric.get_histogram();
+            let buckets = finite_buckets(histogram);
+            made.histogram = Some(protobuf::Histogram {
+                sample_count: Some(histogram.get_sample_count()),
+                sample_sum: Some(histogram.get_sample_sum()),
+                bucket: buckets
+                    .map(|(bound, count)| protobuf::Bucket {
+                        cumulative_count: Some(count),
+                        upper_bound: Some(bound),
+                    })
+                    .collect(),
+                ..protobuf::Histogram::default()
+            });
+        }
+    }
+    made
 }

@@ -4,15 +4,13 @@
 //! as the shortest text that reads back to the same double. HELP escapes `\` and line feeds, label
 //! values (escaped where label blocks are made) `"` too.
 
+use super::plan::{Part, Sample};
 use crate::family::FamilyType;
 use crate::names::number_text;
 use crate::snapshot::{HistogramValue, Number};
 
-/// The content type.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-
 /// Writes HELP and TYPE.
-pub fn header(out: &mut Vec<u8>, name: &str, family_type: FamilyType, help: &str) {
+pub(super) fn header(out: &mut Vec<u8>, name: &str, family_type: FamilyType, help: &str) {
     push(out, &["# HELP ", name, " "]);
     for character in help.chars() {
         match character {
@@ -28,14 +26,14 @@ pub fn header(out: &mut Vec<u8>, name: &str, family_type: FamilyType, help: &str
 }
 
 /// Writes a sample with a whole number.
-pub fn integer(out: &mut Vec<u8>, name: &str, block: &str, value: u64) {
+pub(super) fn integer(out: &mut Vec<u8>, name: &str, block: &str, value: u64) {
     let mut digits = itoa::Buffer::new();
     sample(out, name, "", block, None, digits.format(value));
 }
 
 /// Writes a sample with a number of a snapshot: whole ones and those over a power of ten to the
 /// last digit.
-pub fn number(out: &mut Vec<u8>, name: &str, block: &str, value: Number) {
+pub(super) fn number(out: &mut Vec<u8>, name: &str, block: &str, value: Number) {
     if value == Number::whole(value.raw) {
         integer(out, name, block, value.raw);
     } else if let Some(text) = decimal(value) {
@@ -64,26 +62,32 @@ fn decimal(value: Number) -> Option<String> {
 }
 
 /// Writes a sample with any number.
-pub fn float(out: &mut Vec<u8>, name: &str, block: &str, value: f64) {
+pub(super) fn float(out: &mut Vec<u8>, name: &str, block: &str, value: f64) {
     sample(out, name, "", block, None, &number_text(value));
 }
 
 /// Writes the samples of a histogram.
-pub fn histogram(out: &mut Vec<u8>, name: &str, block: &str, value: &HistogramValue<'_>) {
+pub(super) fn histogram(out: &mut Vec<u8>, name: &str, block: &str, value: &HistogramValue<'_>) {
+    for kind in [Part::Bucket, Part::Sum, Part::Count] {
+        part(out, name, block, value, kind);
+    }
+}
+
+/// Writes those of one kind.
+pub(super) fn part(
+    out: &mut Vec<u8>,
+    name: &str,
+    block: &str,
+    value: &HistogramValue<'_>,
+    kind: Part,
+) {
     let mut digits = itoa::Buffer::new();
-    for (le, count) in value.le.iter().zip(value.buckets) {
-        sample(out, name, "_bucket", block, Some(le), digits.format(*count));
-    }
-    let count = digits.format(value.count);
-    if value.parts.infinity {
-        sample(out, name, "_bucket", block, Some("+Inf"), count);
-    }
-    if value.parts.sum {
-        sample(out, name, "_sum", block, None, &number_text(value.sum));
-    }
-    if value.parts.count {
-        sample(out, name, "_count", block, None, count);
-    }
+    kind.each(value, |le, value| match value {
+        Sample::Count(count) => {
+            sample(out, name, kind.suffix(), block, le, digits.format(count));
+        }
+        Sample::Sum(sum) => sample(out, name, kind.suffix(), block, le, &number_text(sum)),
+    });
 }
 
 fn sample(out: &mut Vec<u8>, name: &str, suffix: &str, block: &str, le: Option<&str>, value: &str) {
@@ -146,6 +150,7 @@ mod tests {
             bounds: &[1.0, 2.5],
             le: &["1".into(), "2.5".into()],
             buckets: &[1, 2],
+            native: None,
         };
         histogram(&mut out, "h", "", &value);
         histogram(&mut out, "h", "x=\"1\"", &value);

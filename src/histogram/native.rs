@@ -18,6 +18,9 @@
 //! and Envoy takes the lower one, Prometheus 3 the higher one from the median up.
 
 use std::f64::consts::SQRT_2;
+use std::str::FromStr;
+
+use serde::Deserialize;
 
 use super::{Bin, Generation, Maths, Place, buckets};
 
@@ -46,6 +49,32 @@ const ROOTS: [f64; 7] = [
     1.010_889_286_051_700_5,
     1.005_429_901_112_802_7,
 ];
+
+/// In which form histograms are exposed, where a format has both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// With classic buckets.
+    #[default]
+    Classic,
+    /// As native histograms.
+    Native,
+    /// With both kinds of buckets.
+    Both,
+}
+
+impl FromStr for Form {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "classic" => Ok(Self::Classic),
+            "native" => Ok(Self::Native),
+            "both" => Ok(Self::Both),
+            _ => Err(format!("'{text}' is none of classic, native and both")),
+        }
+    }
+}
 
 /// How a native histogram is to be made.
 ///
@@ -126,6 +155,11 @@ pub struct Span {
 /// distance, and the buckets do not move when a proxy is recognized late. Only the sum is of
 /// `maths`. Samples beyond 2^63-1 of them are left out, since a delta could not tell them.
 pub fn native(bins: &[Bin], maths: Maths, options: &Options, last: Option<i32>) -> NativeHistogram {
+    joined(&[(bins, maths)], options, last)
+}
+
+/// The same of several histograms as one.
+pub fn joined(parts: &[(&[Bin], Maths)], options: &Options, last: Option<i32>) -> NativeHistogram {
     let exposed = |number: f64| number * options.mul / options.div;
     let mut made = NativeHistogram {
         schema: FINEST,
@@ -133,13 +167,16 @@ pub fn native(bins: &[Bin], maths: Maths, options: &Options, last: Option<i32>) 
         zero_threshold: options.zero_threshold.max(0.0),
         zero_count: 0,
         count: 0,
-        sum: exposed(buckets(bins, &[], maths, &mut Vec::new()).sum),
+        sum: 0.0,
         positive: Side::default(),
         negative: Side::default(),
     };
-    let (factor, shift) = maths.scaling();
     let (mut positive, mut negative) = (Buckets::default(), Buckets::default());
-    for bin in bins {
+    let places = parts.iter().flat_map(|(bins, maths)| {
+        let scaling = maths.scaling();
+        bins.iter().map(move |bin| (bin, scaling))
+    });
+    for (bin, (factor, shift)) in places {
         let count = bin.count.min(i64::MAX.unsigned_abs() - made.count);
         let middle = Place::of(bin, shift).middle(Generation::Current);
         let middle = exposed(middle / factor);
@@ -152,6 +189,11 @@ pub fn native(bins: &[Bin], maths: Maths, options: &Options, last: Option<i32>) 
             made.zero_count += count;
         }
     }
+    let sums = parts
+        .iter()
+        .map(|(bins, maths)| buckets(bins, &[], *maths, &mut Vec::new()).sum);
+    // Not sum(), which begins at -0.
+    made.sum = exposed(sums.fold(0.0, |sum, one| sum + one));
     positive.sort();
     negative.sort();
     let finest = last.unwrap_or(FINEST).clamp(COARSEST, FINEST);

@@ -18,7 +18,8 @@ use super::layout::{self, Bounds, Layout, Legend};
 use super::names::Interner;
 use super::{DropReason, Histograms, Limits, Report, Snapshot};
 use crate::decode::DetailedHistogram;
-use crate::family::Factor;
+use crate::family::{Factor, FamilyType};
+use crate::histogram::native::{self, NativeHistogram};
 use crate::histogram::{self, Bin, Generation, Maths, Scale};
 use crate::mapping::Mapping;
 use crate::mapping::endpoints::{Endpoint, Endpoints, is_endpoint_stat};
@@ -56,6 +57,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Families called so are dropped as conflicts.
     pub reserved: Arc<HashSet<String>>,
+    /// Whether native histograms are made too.
+    pub native_histograms: bool,
 }
 
 /// Keeps what is known of a target between polls.
@@ -388,11 +391,50 @@ impl Builder {
         }
     }
 
+    /// A native histogram for each place, of the bins of every stat that is joined there.
+    fn native_histograms(&self) -> Vec<NativeHistogram> {
+        if !self.settings.native_histograms {
+            return Vec::new();
+        }
+        let stats = &self.histograms.stats;
+        let mut placed: Vec<_> = stats
+            .iter()
+            .filter_map(|stat| Some((stat.slot?, &stat.value)))
+            .collect();
+        placed.sort_by_key(|(slot, _)| *slot);
+        let generation = self.generation.unwrap_or(Generation::Current);
+        let mut made = Vec::with_capacity(self.layout.histograms.len());
+        let mut parts = Vec::new();
+        for family in &self.layout.families {
+            if family.family_type != FamilyType::Histogram {
+                continue;
+            }
+            let options = native::Options {
+                mul: f64::from(family.factor.mul),
+                div: f64::from(family.factor.div),
+                ..native::Options::default()
+            };
+            for slot in family.series.clone().map(layout::number) {
+                parts.clear();
+                let start = placed.partition_point(|(at, _)| *at < slot);
+                let here = placed.iter().skip(start);
+                let here = here.take_while(|(at, _)| *at == slot);
+                parts.extend(here.map(|(_, value)| {
+                    let scale = value.scale;
+                    (value.bins.as_slice(), Maths { generation, scale })
+                }));
+                made.push(native::joined(&parts, &options, None));
+            }
+        }
+        made
+    }
+
     fn distributions(&self) -> Histograms {
         let places = &self.layout.histograms;
         let mut values = Histograms {
             totals: vec![(0, 0.0); places.len()],
             buckets: vec![0; self.layout.bucket_count()],
+            native: self.native_histograms(),
         };
         let generation = self.generation.unwrap_or(Generation::Current);
         let mut buckets = Vec::new();

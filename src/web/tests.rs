@@ -13,6 +13,8 @@ impl Backend for Stub {
         assert!(request.families != ["panic"], "as asked");
         let text = format!("families={}", request.families.join("+"));
         Box::pin(std::future::ready(ScrapeResponse {
+            encoding: Encoding::Identity,
+            size: None,
             content_type: "text/plain; version=0.0.4; charset=utf-8",
             body: Box::pin(futures_util::stream::iter([Bytes::from(text)])),
         }))

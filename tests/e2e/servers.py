@@ -97,14 +97,17 @@ class Child:
 
 
 class Upstream:
-    """Answers /status/N with N."""
+    """Answers /status/N with N, and /wait/MS/N with N after some milliseconds."""
 
     def __init__(self):
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self):
-                code = int(self.path.rsplit("/", 1)[-1])
+                parts = self.path.strip("/").split("/")
+                if parts[0] == "wait":
+                    time.sleep(int(parts[1]) / 1000)
+                code = int(parts[-1])
                 self.send_response(code)
                 self.send_header("Content-Length", "2")
                 self.end_headers()

@@ -4,8 +4,36 @@ use std::fmt::Write as _;
 use std::fs;
 
 use envoy_exporter::config::{Config, Overrides};
+use envoy_exporter::histogram::native::Form;
 
 use crate::support::testdata;
+
+#[test]
+fn the_form_of_histograms() {
+    let file = testdata("config").join("histograms.yaml");
+    for (config_file, flag, want) in [
+        (None, None, Form::Classic),
+        (None, Some(Form::Both), Form::Both),
+        (Some(&file), None, Form::Native),
+        (Some(&file), Some(Form::Both), Form::Both),
+    ] {
+        let overrides = Overrides {
+            config_file: config_file.cloned(),
+            histograms: flag,
+            ..Overrides::default()
+        };
+        let config = Config::load(&overrides).unwrap();
+        assert_eq!(config.histograms, want, "{config_file:?} {flag:?}");
+    }
+    for (text, want) in [
+        ("classic", Some(Form::Classic)),
+        ("native", Some(Form::Native)),
+        ("both", Some(Form::Both)),
+        ("Both", None),
+    ] {
+        assert_eq!(text.parse().ok(), want, "{text}");
+    }
+}
 
 /// Each `*.bad.yaml` of `testdata/config` is a configuration file, each `*.bad.table.yaml` a mapping
 /// table; `messages.txt` has what is said of each. `UPDATE_GOLDEN=1` writes it.
@@ -16,8 +44,8 @@ fn every_mistake_is_told_with_its_place() {
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "yaml")
+            let shown = path.display().to_string();
+            shown.ends_with(".bad.yaml") || shown.ends_with(".bad.table.yaml")
         })
         .collect();
     files.sort();

@@ -1,12 +1,15 @@
 //! Each folder of `testdata/golden` is a case: the files of a capture, perhaps `mapping.yaml` or
-//! `config.yaml`, and `expected.prom`. `UPDATE_GOLDEN=1` writes what comes out; a difference needs its reason in the
-//! commit.
+//! `config.yaml`, and `expected.prom` with `expected.om`. `UPDATE_GOLDEN=1` writes what comes out; a difference
+//! needs its reason in the commit.
 
 use std::fs;
+use std::sync::Arc;
 
 use envoy_exporter::config::Overrides;
+use envoy_exporter::exposition::Shape;
+use envoy_exporter::negotiate::Format;
 
-use crate::support::{poll_dir, prom, testdata, text};
+use crate::support::{exposed, openmetrics, poll_dir, prom, testdata, text, wire};
 
 #[tokio::test]
 async fn every_case_gives_what_is_expected() {
@@ -26,18 +29,30 @@ async fn every_case_gives_what_is_expected() {
             ..Overrides::default()
         };
         let polled = poll_dir(&dir, &overrides).await;
-        let got = text(polled.unwrap_or_else(|error| panic!("{}: {error:#?}", dir.display())));
+        let polled = polled.unwrap_or_else(|error| panic!("{}: {error:#?}", dir.display()));
+        let snapshots = [Arc::new(polled.snapshot)];
+        let written = |format| exposed(&snapshots, &Shape::new(format));
+        let texts = [("prom", Format::Text), ("om", Format::OpenMetrics)].map(|(end, format)| {
+            let got = String::from_utf8(written(format)).unwrap();
+            let expected = dir.join(format!("expected.{end}"));
+            if update {
+                fs::write(&expected, &got).unwrap();
+            }
+            let want = fs::read_to_string(&expected).unwrap_or_default();
+            assert_eq!(got, want, "{}", dir.display());
+            got
+        });
         if dir.ends_with("relabel") {
-            prom::read_parts(&got);
+            prom::read_parts(&texts[0]);
         } else {
-            prom::read(&got);
+            prom::read(&texts[0]);
         }
-        let expected = dir.join("expected.prom");
-        if update {
-            fs::write(&expected, &got).unwrap();
-        }
-        let want = fs::read_to_string(&expected).unwrap_or_default();
-        assert_eq!(got, want, "{}", dir.display());
+        let samples = prom::samples_of_lines(&texts[0]);
+        assert_eq!(openmetrics::samples(&openmetrics::read(&texts[1])), samples);
+        assert_eq!(
+            wire::samples(&wire::read(&written(Format::Protobuf))),
+            samples
+        );
     }
     assert!(cases >= 5, "{cases} cases");
 }

@@ -13,6 +13,8 @@
 
 /// Configuration files and tables with mistakes.
 mod config;
+/// What each format makes of families, and that none loses anything.
+mod formats;
 /// Cases of captures and golden expositions, one folder each.
 mod golden;
 /// The import order of modules.

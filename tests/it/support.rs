@@ -6,16 +6,22 @@ pub mod client;
 pub mod exporter;
 /// An admin interface that misbehaves as told.
 pub mod fake_envoy;
+/// A reader of `OpenMetrics`, written from its specification.
+pub mod openmetrics;
 /// A reader of the text format, written from its specification.
 pub mod prom;
+/// A reader of delimited protobuf, written from the wire format's specification.
+pub mod wire;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use envoy_exporter::config::{Config, Overrides};
-use envoy_exporter::exposition::{Body, Selection};
+use envoy_exporter::exposition::{Body, Selection, Shape, own};
+use envoy_exporter::negotiate::Format;
 use envoy_exporter::poll::{Error, Polled, Poller};
+use envoy_exporter::snapshot::Snapshot;
 use envoy_exporter::transport::{AdminAddress, Options, Selection as Wanted, Transport};
 
 /// A file or folder of `testdata`.
@@ -58,8 +64,15 @@ pub async fn poll_dir(dir: &Path, overrides: &Overrides) -> Result<Polled, Error
 
 /// The exposition of one poll, without own metrics.
 pub fn text(polled: Polled) -> String {
-    let snapshots = vec![Arc::new(polled.snapshot)];
-    let pieces = Body::new(snapshots, &Selection::default(), Vec::new());
-    let bytes: Vec<u8> = pieces.flatten().collect();
+    let bytes = exposed(&[Arc::new(polled.snapshot)], &Shape::new(Format::Text));
     String::from_utf8(bytes).expect("an exposition is UTF-8")
+}
+
+/// The exposition of snapshots without own metrics.
+pub fn exposed(snapshots: &[Arc<Snapshot>], shape: &Shape) -> Vec<u8> {
+    let selection = Selection::default();
+    let mut end = Vec::new();
+    own::write(&mut end, &[], &selection, shape.format);
+    let pieces = Body::new(snapshots.to_vec(), shape, &selection, end);
+    pieces.flatten().collect()
 }

@@ -23,6 +23,8 @@ apt_install() {
 
 command -v prometheus >/dev/null && command -v promtool >/dev/null || apt_install prometheus
 command -v openssl >/dev/null || apt_install openssl
+command -v curl >/dev/null || apt_install curl
+command -v zstd >/dev/null || apt_install zstd
 python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
 
 stamp=.venv/installed

@@ -37,6 +37,29 @@ fn plain(bins: &[Bin]) -> NativeHistogram {
 }
 
 #[test]
+fn several_are_joined_each_in_its_own_scale() {
+    let percent = Maths {
+        scale: Scale::Percent,
+        ..CURRENT
+    };
+    let shown = Bin {
+        lower_bound: 50.0,
+        width: 1e6 * 1e-6,
+        count: 2,
+    };
+    let (one, other) = ([bin(50, 1, 3), bin(0, 0, 1)], [shown]);
+    let options = Options::default();
+    let joined = joined(&[(&one, CURRENT), (&other, percent)], &options, None);
+    let whole = plain(&[bin(50, 1, 5), bin(0, 0, 1)]);
+    assert!((joined.sum - whole.sum).abs() < 1e-9);
+    let joined = NativeHistogram {
+        sum: whole.sum,
+        ..joined
+    };
+    assert_eq!(joined, whole);
+}
+
+#[test]
 fn bounds_are_those_of_prometheus() {
     let finest = table(FINEST);
     // A digest of the table for schema 7 in Prometheus' model/histogram.

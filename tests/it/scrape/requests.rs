@@ -53,6 +53,32 @@ async fn head_has_the_headers_and_no_body() {
 }
 
 #[tokio::test]
+async fn a_size_that_is_known_is_said() {
+    let exporter = Exporter::start(options()).await;
+    let mut client = exporter.connect().await;
+    for method in ["GET", "HEAD"] {
+        client.ask(method, "/metrics?name[]=sized").await;
+        let answer = client.answer(method).await;
+        let body = if method == "GET" { "sized|\n" } else { "" };
+        answer.check(method, 200, body);
+        assert_eq!(answer.headers["content-length"], "7", "{method}");
+        assert_eq!(answer.headers["content-encoding"], "zstd", "{method}");
+        assert_eq!(
+            answer.headers["vary"], "Accept, Accept-Encoding",
+            "{method}"
+        );
+        assert!(!answer.headers.contains_key("transfer-encoding"));
+    }
+    let answer = client.get("/metrics").await;
+    assert!(!answer.headers.contains_key("content-length"), "{answer:?}");
+    assert!(
+        !answer.headers.contains_key("content-encoding"),
+        "{answer:?}"
+    );
+    assert_eq!(answer.headers["vary"], "Accept, Accept-Encoding");
+}
+
+#[tokio::test]
 async fn what_is_not_there() {
     let exporter = Exporter::start(options()).await;
     let mut client = exporter.connect().await;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use envoy_exporter::negotiate::Encoding;
 use envoy_exporter::web::{
     Backend, Handler, ListenAddress, Options, Pieces, ScrapeRequest, ScrapeResponse, serve,
 };
@@ -134,6 +135,7 @@ impl Backend for Shared {
             if first == "held" {
                 self.0.gate().await;
             }
+            let sized = first == "sized";
             let counted = Counted::new(&self.0.bodies);
             let fake = Arc::clone(&self.0);
             let body = self.0.body(&request).inspect(move |_| {
@@ -142,6 +144,12 @@ impl Backend for Shared {
             });
             ScrapeResponse {
                 content_type: "text/plain; version=0.0.4; charset=utf-8",
+                encoding: if sized {
+                    Encoding::Zstd
+                } else {
+                    Encoding::Identity
+                },
+                size: sized.then_some("sized|\n".len()),
                 body: Box::pin(body),
             }
         })

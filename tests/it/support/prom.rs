@@ -26,6 +26,42 @@ impl Family {
     }
 }
 
+/// Name and labels of a sample, bounds as the number that they are.
+pub type Series = (String, BTreeMap<String, String>);
+
+/// The same with bounds as one text for each number.
+pub fn series(name: &str, labels: &BTreeMap<String, String>) -> Series {
+    let mut labels = labels.clone();
+    if let Some(le) = labels.get_mut("le").filter(|le| is_number(le)) {
+        *le = format!("{:e}", parse_value(le));
+    }
+    (name.to_owned(), labels)
+}
+
+/// Every sample with its value as the bits of a double.
+pub fn samples(families: &BTreeMap<String, Family>) -> BTreeMap<Series, u64> {
+    let samples = families.values().flat_map(|family| &family.samples);
+    let samples =
+        samples.map(|((name, labels), value)| (series(name, labels), parse_value(value).to_bits()));
+    samples.collect()
+}
+
+/// The same without a look at families: histograms need not be whole.
+pub fn samples_of_lines(text: &str) -> BTreeMap<Series, u64> {
+    let mut found = BTreeMap::new();
+    let lines = text.split_terminator('\n');
+    for line in lines.filter(|line| !line.starts_with('#')) {
+        let (name, labels, value) = sample(line);
+        let before = found.insert(series(&name, &labels), parse_value(&value).to_bits());
+        assert!(before.is_none(), "a series twice: {line}");
+    }
+    found
+}
+
+fn is_number(text: &str) -> bool {
+    matches!(text, "+Inf" | "-Inf" | "NaN") || text.parse::<f64>().is_ok()
+}
+
 /// Every family by name; panics with the line at anything that the format forbids, and at a
 /// histogram that is not whole.
 pub fn read(text: &str) -> BTreeMap<String, Family> {
@@ -46,7 +82,7 @@ pub fn read_parts(text: &str) -> BTreeMap<String, Family> {
     );
     let mut families: BTreeMap<String, Family> = BTreeMap::new();
     let mut current = String::new();
-    for line in text.lines() {
+    for line in text.split_terminator('\n') {
         if let Some(rest) = line.strip_prefix("# HELP ") {
             let (name, help) = rest.split_once(' ').unwrap_or((rest, ""));
             assert!(!families.contains_key(name), "second HELP: {line}");
