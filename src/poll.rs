@@ -119,8 +119,8 @@ impl Poller {
         })
         .await?;
         for query in self.queries() {
-            if let Some(stat_type) = streamed_type(query) {
-                body_bytes += self.stream(query, stat_type, deadline).await?;
+            if is_streamed(query) {
+                body_bytes += self.stream(query, deadline).await?;
                 continue;
             }
             self.fetch(query, deadline).await?;
@@ -179,19 +179,22 @@ impl Poller {
     async fn stream(
         &mut self,
         query: Query,
-        stat_type: Option<StatType>,
         deadline: tokio::time::Instant,
     ) -> Result<usize, Error> {
+        let stat_type = number_type(query);
         let mut builder = self.take_builder();
         let mut stream = StatStream::default();
         let mut mistake = None;
-        let taken = |piece: &[u8]| match stream.feed(piece, |name, value| {
-            stat(&mut builder, stat_type, name, value)
-        }) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => {
-                mistake = Some(error);
-                ControlFlow::Break(())
+        let taken = |piece: &[u8]| {
+            let fed = stream.feed(piece, |name, value| {
+                stat(&mut builder, stat_type, name, value);
+            });
+            match fed {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => {
+                    mistake = Some(error);
+                    ControlFlow::Break(())
+                }
             }
         };
         let size = self.transport.stream(query, deadline, taken).await;
@@ -284,12 +287,19 @@ fn read(query: Query, body: &[u8], builder: &mut Builder) -> Result<(), Error> {
     })
 }
 
-/// The type of the stats of an answer that is read as it comes; text readouts show theirs.
-fn streamed_type(query: Query) -> Option<Option<StatType>> {
+/// Whether an answer is one stat after the other, and read as it comes.
+const fn is_streamed(query: Query) -> bool {
+    matches!(
+        query,
+        Query::Counters | Query::Gauges | Query::TextReadouts | Query::AllStats
+    )
+}
+
+/// The type of the numbers in an answer, where the request says it.
+const fn number_type(query: Query) -> Option<StatType> {
     match query {
-        Query::Counters => Some(Some(StatType::Counter)),
-        Query::Gauges => Some(Some(StatType::Gauge)),
-        Query::TextReadouts | Query::AllStats => Some(None),
+        Query::Counters => Some(StatType::Counter),
+        Query::Gauges => Some(StatType::Gauge),
         _ => None,
     }
 }

@@ -287,7 +287,7 @@ mod tests {
             let piece = &body[at..cut.max(at)];
             at = cut.max(at);
             let fed = stream.feed(piece, |name, value| {
-                got.push((name.to_owned(), text(value)))
+                got.push((name.to_owned(), text(value)));
             });
             if let Err(error) = fed {
                 return (got, Err(error.byte));
@@ -339,7 +339,7 @@ mod tests {
     #[test]
     fn mistakes_have_their_byte() {
         for (body, byte) in [
-            (r#"<html>"#, 0),
+            ("<html>", 0),
             (
                 r#"{"stats":[{"name":"a","value":1}{"name":"b","value":1}]}"#,
                 32,
