@@ -7,6 +7,7 @@
 
 mod documents;
 mod readers;
+mod stream;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess};
@@ -16,6 +17,7 @@ use crate::histogram::Bin;
 use readers::{Array, By, Collect, MapReader, Reader, Text, ValueSeed, needed, once};
 
 pub use documents::{FoundEndpoint, endpoints, version};
+pub use stream::StatStream;
 
 /// How much of the body an error shows.
 const EXCERPT: usize = 80;

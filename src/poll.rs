@@ -7,9 +7,13 @@
 
 mod target;
 
+use std::ops::ControlFlow;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use crate::decode::{self, Value};
+use futures_util::FutureExt as _;
+
+use crate::decode::{self, StatStream, Value};
 use crate::histogram::Generation;
 use crate::mapping::endpoints::Endpoint;
 use crate::snapshot::Snapshot;
@@ -96,8 +100,16 @@ impl Poller {
         }
     }
 
-    /// Reads the target once.
+    /// Reads the target once. A panic while its answers are read is the fault of this poll alone.
     pub async fn poll(&mut self) -> Result<Polled, Error> {
+        let polled = AssertUnwindSafe(self.poll_once()).catch_unwind().await;
+        polled.unwrap_or_else(|_| {
+            self.builder = None;
+            Err(Error::Panicked)
+        })
+    }
+
+    async fn poll_once(&mut self) -> Result<Polled, Error> {
         let deadline = tokio::time::Instant::now() + self.timeout;
         let mut body_bytes = 0;
         let mut largest = 0;
@@ -107,6 +119,10 @@ impl Poller {
         })
         .await?;
         for query in self.queries() {
+            if is_streamed(query) {
+                body_bytes += self.stream(query, deadline).await?;
+                continue;
+            }
             self.fetch(query, deadline).await?;
             body_bytes += self.body.len();
             largest = largest.max(self.body.len());
@@ -159,6 +175,50 @@ impl Poller {
         }
     }
 
+    /// Reads stats as they come: each piece costs little, and no whole answer is held.
+    async fn stream(
+        &mut self,
+        query: Query,
+        deadline: tokio::time::Instant,
+    ) -> Result<usize, Error> {
+        let stat_type = number_type(query);
+        let mut builder = self.take_builder();
+        let mut stream = StatStream::default();
+        let mut mistake = None;
+        let taken = |piece: &[u8]| {
+            let fed = stream.feed(piece, |name, value| {
+                stat(&mut builder, stat_type, name, value);
+            });
+            match fed {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => {
+                    mistake = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        };
+        let size = self.transport.stream(query, deadline, taken).await;
+        let ended = match mistake {
+            Some(mistake) => Err(mistake),
+            None => stream.finish(|name, value| stat(&mut builder, stat_type, name, value)),
+        };
+        // Whatever happened, what is known of the target is kept.
+        self.builder = Some(builder);
+        let size = size?;
+        ended.map_err(|source| Error::Decode {
+            query: query.name(),
+            source,
+        })?;
+        Ok(usize::try_from(size).unwrap_or(usize::MAX))
+    }
+
+    fn take_builder(&mut self) -> Box<Builder> {
+        let settings = &self.settings;
+        self.builder
+            .take()
+            .unwrap_or_else(|| Box::new(Builder::new(settings.clone())))
+    }
+
     async fn fetch(&mut self, query: Query, deadline: tokio::time::Instant) -> Result<(), Error> {
         let body = &mut self.body;
         Ok(self.transport.fetch(query, body, deadline).await?)
@@ -173,11 +233,7 @@ impl Poller {
         &mut self,
         work: impl FnOnce(&mut Builder, &[u8]) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let settings = &self.settings;
-        let mut builder = self
-            .builder
-            .take()
-            .unwrap_or_else(|| Box::new(Builder::new(settings.clone())));
+        let mut builder = self.take_builder();
         let body = std::mem::take(&mut self.body);
         let done = tokio::task::spawn_blocking(move || {
             let result = work(&mut builder, &body);
@@ -204,9 +260,6 @@ fn queries_for(missing: Missing) -> impl Iterator<Item = Query> {
 /// Hands an answer to the builder.
 fn read(query: Query, body: &[u8], builder: &mut Builder) -> Result<(), Error> {
     let decoded = match query {
-        Query::Counters => numbers(body, builder, Some(StatType::Counter)),
-        Query::Gauges => numbers(body, builder, Some(StatType::Gauge)),
-        Query::AllStats | Query::TextReadouts => numbers(body, builder, None),
         Query::Histograms => decode::histograms(body, |histogram| builder.histogram(histogram)),
         Query::HistogramBounds => {
             decode::histogram_bounds(body, |name, bounds| builder.bounds(name, bounds))
@@ -225,7 +278,8 @@ fn read(query: Query, body: &[u8], builder: &mut Builder) -> Result<(), Error> {
                 builder.generation(generation);
             }
         }),
-        Query::Certs | Query::Listeners => Ok(()),
+        // The others are read as they come, or not at all.
+        _ => Ok(()),
     };
     decoded.map_err(|source| Error::Decode {
         query: query.name(),
@@ -233,13 +287,26 @@ fn read(query: Query, body: &[u8], builder: &mut Builder) -> Result<(), Error> {
     })
 }
 
-fn numbers(
-    body: &[u8],
-    builder: &mut Builder,
-    stat_type: Option<StatType>,
-) -> Result<(), decode::Error> {
-    decode::stats(body, |name, value| match value {
+/// Whether an answer is one stat after the other, and read as it comes.
+const fn is_streamed(query: Query) -> bool {
+    matches!(
+        query,
+        Query::Counters | Query::Gauges | Query::TextReadouts | Query::AllStats
+    )
+}
+
+/// The type of the numbers in an answer, where the request says it.
+const fn number_type(query: Query) -> Option<StatType> {
+    match query {
+        Query::Counters => Some(StatType::Counter),
+        Query::Gauges => Some(StatType::Gauge),
+        _ => None,
+    }
+}
+
+fn stat(builder: &mut Builder, stat_type: Option<StatType>, name: &str, value: Value<'_>) {
+    match value {
         Value::Number(value) => builder.number(stat_type, name, value),
         Value::Text(text) => builder.text(name, text),
-    })
+    }
 }

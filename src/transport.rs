@@ -11,6 +11,7 @@ mod address;
 mod query;
 
 use std::error::Error as _;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use tokio::io::AsyncReadExt as _;
@@ -195,27 +196,72 @@ impl Transport {
         deadline: Instant,
     ) -> Result<(), Error> {
         body.clear();
+        let take = |piece: &[u8]| {
+            body.extend_from_slice(piece);
+            ControlFlow::Continue(())
+        };
+        self.stream(query, deadline, take).await.map(drop)
+    }
+
+    /// Hands over the answer in pieces as it comes, until `take` has enough; gives its size. What is
+    /// no success hands over nothing.
+    pub async fn stream(
+        &mut self,
+        query: Query,
+        deadline: Instant,
+        take: impl FnMut(&[u8]) -> ControlFlow<()> + Send,
+    ) -> Result<u64, Error> {
         let request = Request {
             query,
             address: &self.address,
             limit: self.options.max_body,
+        };
+        let mut pieces = Pieces {
+            request,
+            size: 0,
+            take,
         };
         let fetched = async {
             match &self.source {
                 Source::Http { client, base } => {
                     let mut url = base.clone();
                     query.set_on(&mut url, &self.options.selection);
-                    request.fetch(client, url, body).await
+                    request.fetch(client, url, &mut pieces).await
                 }
-                Source::File(dir) => request.read_file(dir, body).await,
-                Source::Demo(demo) => demo
-                    .answer(query, body)
-                    .map_err(|error: decode::Error| request.broken(error.to_string())),
+                Source::File(dir) => request.read_file(dir, &mut pieces).await,
+                Source::Demo(demo) => {
+                    let mut body = Vec::new();
+                    demo.answer(query, &mut body)
+                        .map_err(|error: decode::Error| request.broken(error.to_string()))?;
+                    pieces.push(&body).map(drop)
+                }
             }
         };
         timeout_at(deadline, fetched)
             .await
-            .unwrap_or_else(|_| Err(request.timeout()))
+            .unwrap_or_else(|_| Err(request.timeout()))?;
+        Ok(pieces.size)
+    }
+}
+
+/// The pieces of an answer on their way to whom they are for.
+struct Pieces<'r, F> {
+    request: Request<'r>,
+    size: u64,
+    take: F,
+}
+
+impl<F: FnMut(&[u8]) -> ControlFlow<()> + Send> Pieces<'_, F> {
+    fn push(&mut self, piece: &[u8]) -> Result<ControlFlow<()>, Error> {
+        self.size += piece.len() as u64;
+        if self.size > self.request.limit {
+            return Err(Error::TooLarge {
+                query: self.request.query.name(),
+                address: self.request.address.to_string(),
+                limit: self.request.limit,
+            });
+        }
+        Ok((self.take)(piece))
     }
 }
 
@@ -257,30 +303,27 @@ struct Request<'r> {
 }
 
 impl Request<'_> {
-    async fn fetch(
+    async fn fetch<F: FnMut(&[u8]) -> ControlFlow<()> + Send>(
         self,
         client: &reqwest::Client,
         url: reqwest::Url,
-        body: &mut Vec<u8>,
+        pieces: &mut Pieces<'_, F>,
     ) -> Result<(), Error> {
         let request = client.get(url).header("accept", "application/json");
         let mut response = request.send().await.map_err(|error| self.failed(&error))?;
-        let status = response.status();
-        if !status.is_success() {
+        if response.status() != reqwest::StatusCode::OK {
             return Err(self.refused(response).await);
         }
-        while let Some(chunk) = response
+        while let Some(piece) = response
             .chunk()
             .await
             .map_err(|error| self.failed(&error))?
         {
-            self.push(body, &chunk)?;
+            if pieces.push(&piece)?.is_break() {
+                break;
+            }
         }
-        if status == reqwest::StatusCode::OK {
-            Ok(())
-        } else {
-            Err(self.status(status.as_u16(), String::from_utf8_lossy(body).into_owned()))
-        }
+        Ok(())
     }
 
     /// Describes an answer that is none, from where it leads or the start of its body.
@@ -301,7 +344,11 @@ impl Request<'_> {
         self.status(status, String::from_utf8_lossy(&start).into_owned())
     }
 
-    async fn read_file(self, dir: &Path, body: &mut Vec<u8>) -> Result<(), Error> {
+    async fn read_file<F: FnMut(&[u8]) -> ControlFlow<()> + Send>(
+        self,
+        dir: &Path,
+        pieces: &mut Pieces<'_, F>,
+    ) -> Result<(), Error> {
         let path = dir.join(self.query.file_name());
         // Looked at before it is opened: opening a pipe would wait for its other end.
         let metadata = match tokio::fs::metadata(&path).await {
@@ -323,23 +370,11 @@ impl Request<'_> {
         let mut piece = vec![0; PIECE];
         loop {
             let count = file.read(&mut piece).await.map_err(broken)?;
-            if count == 0 {
+            let piece = piece.get(..count).unwrap_or_default();
+            if count == 0 || pieces.push(piece)?.is_break() {
                 return Ok(());
             }
-            self.push(body, piece.get(..count).unwrap_or_default())?;
         }
-    }
-
-    fn push(self, body: &mut Vec<u8>, chunk: &[u8]) -> Result<(), Error> {
-        if (body.len() + chunk.len()) as u64 > self.limit {
-            return Err(Error::TooLarge {
-                query: self.query.name(),
-                address: self.address.to_string(),
-                limit: self.limit,
-            });
-        }
-        body.extend_from_slice(chunk);
-        Ok(())
     }
 
     fn failed(self, error: &reqwest::Error) -> Error {

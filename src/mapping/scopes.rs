@@ -105,6 +105,20 @@ impl Scopes {
         name == STAND_IN || self.holds(rule, name)
     }
 
+    /// Where the longest known scope name from `start` on ends.
+    fn end(&self, rule: usize, name: &str, start: usize) -> Option<usize> {
+        let mut dots = name
+            .bytes()
+            .enumerate()
+            .skip(start)
+            .filter(|(_, byte)| *byte == b'.')
+            .map(|(at, _)| at);
+        dots.rfind(|dot| {
+            name.get(start..*dot)
+                .is_some_and(|scope| self.knows(rule, scope))
+        })
+    }
+
     fn holds(&self, rule: usize, name: &str) -> bool {
         self.names
             .get(&rule)
@@ -202,7 +216,7 @@ impl ScopeRules {
                         .is_some_and(|token| token.as_deref() == Some(root))
                     {
                         let start = root.len() + 1;
-                        let end = self.known_end(scopes, index, name, start);
+                        let end = scopes.end(index, name, start);
                         return end
                             .filter(|_| tokens.next().is_none())
                             .map(|end| start..end);
@@ -214,20 +228,6 @@ impl ScopeRules {
             }
         }
         None
-    }
-
-    /// Where the longest known scope name from `start` on ends.
-    fn known_end(&self, scopes: &Scopes, rule: usize, name: &str, start: usize) -> Option<usize> {
-        let mut dots = name
-            .bytes()
-            .enumerate()
-            .skip(start)
-            .filter(|(_, byte)| *byte == b'.')
-            .map(|(at, _)| at);
-        dots.rfind(|dot| {
-            name.get(start..*dot)
-                .is_some_and(|scope| scopes.knows(rule, scope))
-        })
     }
 
     /// Other readings of a name at whose open place no scope name is known: the name there may be
@@ -288,7 +288,7 @@ impl ScopeRules {
                         continue;
                     };
                     // The longest known name wins.
-                    let known = self.known_end(scopes, index, name.raw, start);
+                    let known = scopes.end(index, name.raw, start);
                     match known {
                         Some(end) => name.hide_dots(start..end),
                         None => name.open = Some(Open { rule: index, start }),
