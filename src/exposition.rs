@@ -181,9 +181,11 @@ fn family(snapshots: &[Arc<Snapshot>], run: Run) -> Option<Family<'_>> {
 /// Writes series of a family from the `skip`th on until the piece is full; says how many.
 fn write_text(out: &mut Vec<u8>, family: Family<'_>, form: Form, skip: usize) -> usize {
     let mut count = 0;
-    if family.family_type() == FamilyType::Histogram {
+    if family.family_type().is_distribution() {
+        let is_summary = family.family_type() == FamilyType::Summary;
         for (block, value) in family.histograms(skip) {
             match form {
+                Form::Plain if is_summary => text::summary(out, family.name(), block, &value),
                 Form::Part(part) => text::part(out, family.name(), block, &value, part),
                 Form::Plain | Form::Counter | Form::Info | Form::Unknown => {
                     text::histogram(out, family.name(), block, &value);

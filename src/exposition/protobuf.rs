@@ -37,6 +37,7 @@ pub(super) struct MetricFamily {
 pub(super) enum MetricType {
     Counter = 0,
     Gauge = 1,
+    Summary = 2,
     Untyped = 3,
     Histogram = 4,
 }
@@ -50,6 +51,8 @@ pub(super) struct Metric {
     pub(super) gauge: Option<Scalar>,
     #[prost(message, optional, tag = "3")]
     pub(super) counter: Option<Scalar>,
+    #[prost(message, optional, tag = "4")]
+    pub(super) summary: Option<Summary>,
     #[prost(message, optional, tag = "5")]
     pub(super) untyped: Option<Scalar>,
     #[prost(message, optional, tag = "7")]
@@ -69,6 +72,26 @@ pub(super) struct LabelPair {
 #[derive(Clone, Copy, PartialEq, Message)]
 pub(super) struct Scalar {
     #[prost(double, optional, tag = "1")]
+    pub(super) value: Option<f64>,
+}
+
+/// The value of a summary.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Summary {
+    #[prost(uint64, optional, tag = "1")]
+    pub(super) sample_count: Option<u64>,
+    #[prost(double, optional, tag = "2")]
+    pub(super) sample_sum: Option<f64>,
+    #[prost(message, repeated, tag = "3")]
+    pub(super) quantile: Vec<Quantile>,
+}
+
+/// A quantile of a summary.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(super) struct Quantile {
+    #[prost(double, optional, tag = "1")]
+    pub(super) quantile: Option<f64>,
+    #[prost(double, optional, tag = "2")]
     pub(super) value: Option<f64>,
 }
 
@@ -181,7 +204,16 @@ impl Writer {
         let metric = &mut self.metric;
         let mut count = 0;
         let family_type = family.family_type();
-        if family_type == FamilyType::Histogram {
+        if family_type == FamilyType::Summary {
+            for (block, value) in family.histograms(skip) {
+                count += 1;
+                set_labels(&mut metric.label, block);
+                set_summary(metric, &value);
+                if !more(metric) {
+                    break;
+                }
+            }
+        } else if family_type == FamilyType::Histogram {
             for (block, value) in family.histograms(skip) {
                 count += 1;
                 let go_on = if let Form::Part(part) = form {
@@ -243,11 +275,27 @@ pub(super) const fn metric_type(form: Form, family_type: FamilyType) -> MetricTy
         (_, FamilyType::Counter) => MetricType::Counter,
         (_, FamilyType::Gauge) => MetricType::Gauge,
         (_, FamilyType::Histogram) => MetricType::Histogram,
+        (_, FamilyType::Summary) => MetricType::Summary,
     }
 }
 
 fn clear_value(metric: &mut Metric) {
     (metric.gauge, metric.counter, metric.untyped) = (None, None, None);
+    metric.summary = None;
+}
+
+fn set_summary(metric: &mut Metric, value: &HistogramValue<'_>) {
+    clear_value(metric);
+    metric.histogram = None;
+    let quantiles = value.quantiles().map(|(quantile, value)| Quantile {
+        quantile: Some(quantile),
+        value: Some(value),
+    });
+    metric.summary = Some(Summary {
+        sample_count: Some(value.count),
+        sample_sum: Some(value.sum),
+        quantile: quantiles.collect(),
+    });
 }
 
 fn set_scalar(metric: &mut Metric, metric_type: MetricType, number: Number) {
@@ -259,7 +307,9 @@ fn set_scalar(metric: &mut Metric, metric_type: MetricType, number: Number) {
     match metric_type {
         MetricType::Counter => metric.counter = scalar,
         MetricType::Gauge => metric.gauge = scalar,
-        MetricType::Untyped | MetricType::Histogram => metric.untyped = scalar,
+        MetricType::Untyped | MetricType::Histogram | MetricType::Summary => {
+            metric.untyped = scalar;
+        }
     }
 }
 

@@ -89,6 +89,8 @@ struct Distribution {
     bounds: Option<u32>,
     bins: Vec<Bin>,
     scale: Scale,
+    /// Kept only where summaries are wanted.
+    percentiles: Box<[(f64, f64)]>,
 }
 
 impl Builder {
@@ -166,6 +168,12 @@ impl Builder {
         stat.value.bins.extend_from_slice(histogram.bins);
         let found = histogram::recognize(histogram.bins, histogram.percentiles, self.generation);
         stat.value.scale = found.scale;
+        if self.settings.mapping.rules().has_summaries() {
+            let values = histogram.percentiles.iter();
+            // A percentile of nothing is no number.
+            let values = values.map(|(percent, value)| (*percent, value.unwrap_or(f64::NAN)));
+            stat.value.percentiles = values.collect();
+        }
         self.generation = self.generation.or(found.generation);
     }
 
@@ -429,12 +437,27 @@ impl Builder {
         made
     }
 
+    /// The percentiles of each place, where any summary is wanted. None are joined there.
+    fn percentiles(&self) -> Vec<Box<[(f64, f64)]>> {
+        if !self.settings.mapping.rules().has_summaries() {
+            return Vec::new();
+        }
+        let mut made: Vec<Box<[_]>> = vec![Box::default(); self.layout.histograms.len()];
+        for stat in &self.histograms.stats {
+            if let Some(place) = stat.slot.and_then(|slot| made.get_mut(slot as usize)) {
+                place.clone_from(&stat.value.percentiles);
+            }
+        }
+        made
+    }
+
     fn distributions(&self) -> Histograms {
         let places = &self.layout.histograms;
         let mut values = Histograms {
             totals: vec![(0, 0.0); places.len()],
             buckets: vec![0; self.layout.bucket_count()],
             native: self.native_histograms(),
+            percentiles: self.percentiles(),
         };
         let generation = self.generation.unwrap_or(Generation::Current);
         let mut buckets = Vec::new();
