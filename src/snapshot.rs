@@ -30,6 +30,8 @@ pub struct Snapshot {
     pub(crate) layout: Arc<Layout>,
     pub(crate) scalars: Vec<u64>,
     pub(crate) histograms: Histograms,
+    /// When the target started, in seconds since 1970, where that is known and wanted.
+    pub(crate) started: Option<f64>,
 }
 
 /// The values of histograms side by side: one count and sum each, as many buckets as bounds.
@@ -172,6 +174,11 @@ impl<'s> Family<'s> {
     /// The table's unit for its values.
     pub fn unit(&self) -> Option<Unit> {
         self.info.unit
+    }
+
+    /// When its target started, in seconds since 1970, where that is known and wanted.
+    pub fn started(&self) -> Option<f64> {
+        self.snapshot.started
     }
 
     /// How many series it has.

@@ -156,7 +156,12 @@ fn message(family: &proto::MetricFamily, family_type: FamilyType) -> protobuf::M
 fn series(metric: &proto::Metric, family_type: FamilyType) -> protobuf::Metric {
     let mut made = protobuf::Metric::default();
     protobuf::set_labels(&mut made.label, &labels(metric).to_block());
-    let scalar = |value| Some(protobuf::Scalar { value: Some(value) });
+    let scalar = |value| {
+        Some(protobuf::Scalar {
+            value: Some(value),
+            created_timestamp: None,
+        })
+    };
     match family_type {
         FamilyType::Counter => made.counter = scalar(metric.get_counter().get_value()),
         FamilyType::Gauge | FamilyType::Summary | FamilyType::Unknown => {

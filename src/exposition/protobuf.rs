@@ -73,6 +73,31 @@ pub(super) struct LabelPair {
 pub(super) struct Scalar {
     #[prost(double, optional, tag = "1")]
     pub(super) value: Option<f64>,
+    /// Of a counter alone.
+    #[prost(message, optional, tag = "3")]
+    pub(super) created_timestamp: Option<Timestamp>,
+}
+
+/// A point in time.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(super) struct Timestamp {
+    #[prost(int64, optional, tag = "1")]
+    pub(super) seconds: Option<i64>,
+    #[prost(int32, optional, tag = "2")]
+    pub(super) nanos: Option<i32>,
+}
+
+impl Timestamp {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "seconds since 1970 and parts of one"
+    )]
+    fn from_unix(unix: f64) -> Self {
+        Self {
+            seconds: Some(unix.floor() as i64),
+            nanos: Some((unix.fract() * 1e9) as i32),
+        }
+    }
 }
 
 /// The value of a summary.
@@ -84,6 +109,8 @@ pub(super) struct Summary {
     pub(super) sample_sum: Option<f64>,
     #[prost(message, repeated, tag = "3")]
     pub(super) quantile: Vec<Quantile>,
+    #[prost(message, optional, tag = "4")]
+    pub(super) created_timestamp: Option<Timestamp>,
 }
 
 /// A quantile of a summary.
@@ -118,6 +145,8 @@ pub(super) struct Histogram {
     pub(super) positive_span: Vec<BucketSpan>,
     #[prost(sint64, repeated, packed = "false", tag = "13")]
     pub(super) positive_delta: Vec<i64>,
+    #[prost(message, optional, tag = "15")]
+    pub(super) created_timestamp: Option<Timestamp>,
 }
 
 /// A classic bucket.
@@ -204,11 +233,12 @@ impl Writer {
         let metric = &mut self.metric;
         let mut count = 0;
         let family_type = family.family_type();
+        let created = family.started().map(Timestamp::from_unix);
         if family_type == FamilyType::Summary {
             for (block, value) in family.histograms(skip) {
                 count += 1;
                 set_labels(&mut metric.label, block);
-                set_summary(metric, &value);
+                set_summary(metric, &value, created);
                 if !more(metric) {
                     break;
                 }
@@ -221,7 +251,9 @@ impl Writer {
                 } else {
                     set_labels(&mut metric.label, block);
                     clear_value(metric);
-                    set_histogram(metric.histogram.get_or_insert_default(), &value, histograms);
+                    let histogram = metric.histogram.get_or_insert_default();
+                    set_histogram(histogram, &value, histograms);
+                    histogram.created_timestamp = created;
                     more(metric)
                 };
                 if !go_on {
@@ -232,7 +264,7 @@ impl Writer {
             for (block, number) in family.scalars(skip) {
                 count += 1;
                 set_labels(&mut metric.label, block);
-                set_scalar(metric, metric_type(form, family_type), number);
+                set_scalar(metric, metric_type(form, family_type), number, created);
                 if !more(metric) {
                     break;
                 }
@@ -262,6 +294,7 @@ fn part_series(
         metric.histogram = None;
         metric.untyped = Some(Scalar {
             value: Some(sample.as_f64()),
+            created_timestamp: None,
         });
         go_on &= more(metric);
     });
@@ -284,7 +317,7 @@ fn clear_value(metric: &mut Metric) {
     metric.summary = None;
 }
 
-fn set_summary(metric: &mut Metric, value: &HistogramValue<'_>) {
+fn set_summary(metric: &mut Metric, value: &HistogramValue<'_>, created: Option<Timestamp>) {
     clear_value(metric);
     metric.histogram = None;
     let quantiles = value.quantiles().map(|(quantile, value)| Quantile {
@@ -295,14 +328,21 @@ fn set_summary(metric: &mut Metric, value: &HistogramValue<'_>) {
         sample_count: Some(value.count),
         sample_sum: Some(value.sum),
         quantile: quantiles.collect(),
+        created_timestamp: created,
     });
 }
 
-fn set_scalar(metric: &mut Metric, metric_type: MetricType, number: Number) {
+fn set_scalar(
+    metric: &mut Metric,
+    metric_type: MetricType,
+    number: Number,
+    created: Option<Timestamp>,
+) {
     clear_value(metric);
     metric.histogram = None;
     let scalar = Some(Scalar {
         value: Some(number.as_f64()),
+        created_timestamp: created.filter(|_| metric_type == MetricType::Counter),
     });
     match metric_type {
         MetricType::Counter => metric.counter = scalar,

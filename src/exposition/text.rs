@@ -66,6 +66,11 @@ pub(super) fn float(out: &mut Vec<u8>, name: &str, block: &str, value: f64) {
     sample(out, name, "", block, None, &number_text(value));
 }
 
+/// Writes the sample that says since when a series counts.
+pub(super) fn created(out: &mut Vec<u8>, name: &str, block: &str, unix: f64) {
+    sample(out, name, "_created", block, None, &number_text(unix));
+}
+
 /// Writes the samples of a summary.
 pub(super) fn summary(out: &mut Vec<u8>, name: &str, block: &str, value: &HistogramValue<'_>) {
     for (quantile, shown) in value.quantiles() {

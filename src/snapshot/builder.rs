@@ -11,6 +11,7 @@ mod resolve;
 mod shapes;
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hashbrown::HashSet;
 
@@ -59,6 +60,8 @@ pub struct Settings {
     pub reserved: Arc<HashSet<String>>,
     /// Whether native histograms are made too.
     pub native_histograms: bool,
+    /// Whether it is shown when the target started.
+    pub created_timestamps: bool,
 }
 
 /// Keeps what is known of a target between polls.
@@ -77,6 +80,8 @@ pub struct Builder {
     blocks: Interner,
     bounds: BoundSets,
     layout: Arc<Layout>,
+    /// Uptime at the last poll, and the start that was made out from it.
+    started: Option<(u64, f64)>,
     /// Stats whose name came twice in this poll.
     repeated: usize,
     /// The same of the poll for which the layout was made.
@@ -113,9 +118,29 @@ impl Builder {
             blocks: Interner::default(),
             bounds: BoundSets::new(),
             layout: Arc::default(),
+            started: None,
             repeated: 0,
             repeated_before: 0,
         }
+    }
+
+    /// Makes out when the target started. Envoy's uptime is some seconds old, so that the start would
+    /// wander from poll to poll: the first one holds until the uptime falls.
+    fn make_out_start(&mut self) {
+        let [_, gauges, _] = &mut self.numbers;
+        let uptime = gauges.names.find("server.uptime");
+        let uptime = uptime
+            .and_then(|at| gauges.stats.get(at))
+            .map(|stat| stat.value);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok();
+        let made_out = uptime.zip(now).map(|(uptime, now)| {
+            let start = now.saturating_sub(Duration::from_secs(uptime));
+            (uptime, start.as_secs_f64())
+        });
+        self.started = match (self.started, made_out) {
+            (Some((before, start)), Some((uptime, _))) if uptime >= before => Some((uptime, start)),
+            (_, made_out) => made_out,
+        };
     }
 
     /// Starts a poll.
@@ -252,7 +277,11 @@ impl Builder {
             self.lay_out();
             self.repeated_before = self.repeated;
         }
+        if self.settings.created_timestamps {
+            self.make_out_start();
+        }
         Snapshot {
+            started: self.started.map(|(_, start)| start),
             scalars: self.scalars(),
             histograms: self.distributions(),
             layout: Arc::clone(&self.layout),
