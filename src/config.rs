@@ -4,13 +4,13 @@
 //! Reading has no side effects. Every mistake is reported, with file, line and column where it
 //! stands in a file.
 
-use std::collections::BTreeMap;
+mod file;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashSet;
-use serde::Deserialize;
 
 use crate::histogram::native::Form;
 use crate::mapping::rules::check_bounds;
@@ -21,6 +21,8 @@ use crate::snapshot::Limits;
 use crate::snapshot::builder::Settings;
 use crate::transport::{self, AdminAddress};
 use crate::yaml::{self, Attempt, Placed, Problem};
+
+use file::{File, FileHistograms, FileLimits, FilePoll, FileTarget};
 
 /// The target's name where none is given.
 pub const DEFAULT_TARGET: &str = "envoy";
@@ -117,55 +119,6 @@ pub struct Poll {
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.join("\n"))]
 pub struct Error(pub Vec<String>);
-
-/// The configuration file as written.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct File {
-    targets: Vec<Attempt<Placed<FileTarget>>>,
-    poll: Attempt<FilePoll>,
-    mapping: Vec<Placed<String>>,
-    metric_relabel_configs: Vec<Attempt<Placed<relabel::RuleConfig>>>,
-    histograms: Attempt<FileHistograms>,
-    created_timestamps: Attempt<bool>,
-    limits: Attempt<FileLimits>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileTarget {
-    name: Option<String>,
-    admin_address: Placed<String>,
-    #[serde(default)]
-    labels: BTreeMap<String, Placed<String>>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct FilePoll {
-    interval: Option<Placed<String>>,
-    timeout: Option<Placed<String>>,
-    stale_after: Option<Placed<String>>,
-    used_only: Option<bool>,
-    filter: Option<String>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct FileHistograms {
-    form: Attempt<Option<Form>>,
-    buckets: BTreeMap<String, Attempt<Placed<Vec<f64>>>>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct FileLimits {
-    body: Option<Placed<String>>,
-    series: Option<Placed<String>>,
-    series_per_family: Option<Placed<String>>,
-    label_value_bytes: Option<Placed<String>>,
-    labels_per_series: Option<Placed<String>>,
-}
 
 impl Config {
     /// Reads the files that are named and resolves everything.

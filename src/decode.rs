@@ -6,6 +6,7 @@
 //! to 2^64-1; anything else in a number's place is an error, since a rounded number would be wrong.
 
 mod documents;
+mod objects;
 mod readers;
 mod stream;
 
@@ -17,6 +18,7 @@ use crate::histogram::Bin;
 use readers::{Array, By, Collect, MapReader, Reader, Text, ValueSeed, needed, once};
 
 pub use documents::{FoundEndpoint, endpoints, version};
+pub use objects::{HistogramStream, Kind as HistogramKind, Taker};
 pub use stream::StatStream;
 
 /// How much of the body an error shows.

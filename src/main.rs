@@ -8,13 +8,17 @@ use envoy_exporter::cli::{Cli, Flags, LogFormat};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+/// Polls of several targets, compression, files and names of hosts share these.
+const BLOCKING_THREADS: usize = 4;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     start_logging(&cli.flags);
-    // One thread drives sockets and timers, decoding runs on blocking threads beside it: a sidecar
-    // is not to take the cores of the proxy.
+    // One thread drives sockets and timers, long work runs on blocking threads beside it: a sidecar
+    // is not to take the cores of the proxy. Each thread also has its own part of the heap.
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(1)
+        .max_blocking_threads(BLOCKING_THREADS)
         .enable_all()
         .build();
     let outcome = match runtime {

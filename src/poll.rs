@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 
-use crate::decode::{self, StatStream, Value};
+use crate::decode::{
+    self, DetailedHistogram, HistogramKind, HistogramStream, StatStream, Taker, Value,
+};
 use crate::histogram::Generation;
 use crate::mapping::endpoints::Endpoint;
 use crate::snapshot::Snapshot;
@@ -81,12 +83,7 @@ pub struct Poller {
     settings: Settings,
     /// Absent only while a blocking thread has it, and after a panic there.
     builder: Option<Box<Builder>>,
-    body: Vec<u8>,
 }
-
-/// A body is given back to the system when it is this many times larger than what the last poll
-/// needed: a spike is not kept for ever.
-const BODY_SLACK: usize = 4;
 
 impl Poller {
     /// A poller that has read nothing yet.
@@ -96,7 +93,6 @@ impl Poller {
             timeout,
             settings,
             builder: None,
-            body: Vec::new(),
         }
     }
 
@@ -112,40 +108,24 @@ impl Poller {
     async fn poll_once(&mut self) -> Result<Polled, Error> {
         let deadline = tokio::time::Instant::now() + self.timeout;
         let mut body_bytes = 0;
-        let mut largest = 0;
-        self.with_builder(|builder, _| {
+        self.with_builder(|builder| {
             builder.begin();
             Ok(())
         })
         .await?;
         for query in self.queries() {
-            if is_streamed(query) {
-                body_bytes += self.stream(query, deadline).await?;
-                continue;
-            }
-            self.fetch(query, deadline).await?;
-            body_bytes += self.body.len();
-            largest = largest.max(self.body.len());
-            self.with_builder(move |builder, body| read(query, body, builder))
-                .await?;
+            body_bytes += self.read(query, deadline).await?;
         }
         let missing = self.missing().await?;
         for query in queries_for(missing) {
-            match self.fetch(query, deadline).await {
-                Ok(()) => {}
+            match self.read(query, deadline).await {
+                Ok(bytes) => body_bytes += bytes,
                 // A capture need not have these; defaults stand in for what they say.
-                Err(Error::Transport(transport::Error::Missing { .. })) => continue,
+                Err(Error::Transport(transport::Error::Missing { .. })) => {}
                 Err(error) => return Err(error),
             }
-            body_bytes += self.body.len();
-            largest = largest.max(self.body.len());
-            self.with_builder(move |builder, body| read(query, body, builder))
-                .await?;
         }
-        if self.body.capacity() / BODY_SLACK > largest {
-            self.body = Vec::new();
-        }
-        self.with_builder(move |builder, _| {
+        self.with_builder(move |builder| {
             let snapshot = builder.finish();
             Ok(Polled {
                 snapshot,
@@ -175,32 +155,40 @@ impl Poller {
         }
     }
 
+    /// Reads an answer into the builder; says how large it was.
+    async fn read(&mut self, query: Query, deadline: tokio::time::Instant) -> Result<usize, Error> {
+        if let Some(reading) = Reading::of(query) {
+            return self.stream(query, reading, deadline).await;
+        }
+        let mut body = Vec::new();
+        self.transport.fetch(query, &mut body, deadline).await?;
+        let bytes = body.len();
+        self.with_builder(move |builder| document(query, &body, builder))
+            .await?;
+        Ok(bytes)
+    }
+
     /// Reads stats as they come: each piece costs little, and no whole answer is held.
     async fn stream(
         &mut self,
         query: Query,
+        mut reading: Reading,
         deadline: tokio::time::Instant,
     ) -> Result<usize, Error> {
-        let stat_type = number_type(query);
         let mut builder = self.take_builder();
-        let mut stream = StatStream::default();
         let mut mistake = None;
-        let taken = |piece: &[u8]| {
-            let fed = stream.feed(piece, |name, value| {
-                stat(&mut builder, stat_type, name, value);
-            });
-            match fed {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(error) => {
-                    mistake = Some(error);
-                    ControlFlow::Break(())
-                }
+        let taken = |piece: &[u8]| match reading.feed(piece, &mut builder) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                mistake = Some(error);
+                ControlFlow::Break(())
             }
         };
         let size = self.transport.stream(query, deadline, taken).await;
-        let ended = match mistake {
-            Some(mistake) => Err(mistake),
-            None => stream.finish(|name, value| stat(&mut builder, stat_type, name, value)),
+        let ended = match (&size, mistake) {
+            (_, Some(mistake)) => Err(mistake),
+            (Ok(_), None) => reading.finish(&mut builder),
+            (Err(_), None) => Ok(()),
         };
         // Whatever happened, what is known of the target is kept.
         self.builder = Some(builder);
@@ -219,29 +207,22 @@ impl Poller {
             .unwrap_or_else(|| Box::new(Builder::new(settings.clone())))
     }
 
-    async fn fetch(&mut self, query: Query, deadline: tokio::time::Instant) -> Result<(), Error> {
-        let body = &mut self.body;
-        Ok(self.transport.fetch(query, body, deadline).await?)
-    }
-
     async fn missing(&mut self) -> Result<Missing, Error> {
-        self.with_builder(|builder, _| Ok(builder.missing())).await
+        self.with_builder(|builder| Ok(builder.missing())).await
     }
 
-    /// Runs `work` on a blocking thread, with the builder and the last body.
+    /// Runs `work` on a blocking thread, with the builder.
     async fn with_builder<T: Send + 'static>(
         &mut self,
-        work: impl FnOnce(&mut Builder, &[u8]) -> Result<T, Error> + Send + 'static,
+        work: impl FnOnce(&mut Builder) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let mut builder = self.take_builder();
-        let body = std::mem::take(&mut self.body);
         let done = tokio::task::spawn_blocking(move || {
-            let result = work(&mut builder, &body);
-            (builder, body, result)
+            let result = work(&mut builder);
+            (builder, result)
         });
-        let (builder, body, result) = done.await.map_err(|_| Error::Panicked)?;
+        let (builder, result) = done.await.map_err(|_| Error::Panicked)?;
         self.builder = Some(builder);
-        self.body = body;
         result
     }
 }
@@ -257,13 +238,68 @@ fn queries_for(missing: Missing) -> impl Iterator<Item = Query> {
     .filter_map(|(wanted, query)| wanted.then_some(query))
 }
 
-/// Hands an answer to the builder.
-fn read(query: Query, body: &[u8], builder: &mut Builder) -> Result<(), Error> {
-    let decoded = match query {
-        Query::Histograms => decode::histograms(body, |histogram| builder.histogram(histogram)),
-        Query::HistogramBounds => {
-            decode::histogram_bounds(body, |name, bounds| builder.bounds(name, bounds))
+/// An answer that is read as it comes.
+enum Reading {
+    /// Numbers of a type, where the request says it, and texts, which show theirs.
+    Stats(StatStream, Option<StatType>),
+    Histograms(HistogramStream),
+}
+
+impl Reading {
+    fn of(query: Query) -> Option<Self> {
+        let stats = |stat_type| Self::Stats(StatStream::default(), stat_type);
+        let histograms = |kind| Self::Histograms(HistogramStream::new(kind));
+        match query {
+            Query::Counters => Some(stats(Some(StatType::Counter))),
+            Query::Gauges => Some(stats(Some(StatType::Gauge))),
+            Query::TextReadouts | Query::AllStats => Some(stats(None)),
+            Query::Histograms => Some(histograms(HistogramKind::Detailed)),
+            Query::HistogramBounds => Some(histograms(HistogramKind::Cumulative)),
+            Query::Clusters | Query::Certs | Query::ServerInfo | Query::Listeners => None,
         }
+    }
+
+    fn feed(&mut self, piece: &[u8], builder: &mut Builder) -> Result<(), decode::Error> {
+        match self {
+            Self::Stats(stream, stat_type) => stream.feed(piece, |name, value| {
+                stat(builder, *stat_type, name, value);
+            }),
+            Self::Histograms(stream) => stream.feed(piece, &mut Taking(builder)),
+        }
+    }
+
+    fn finish(self, builder: &mut Builder) -> Result<(), decode::Error> {
+        match self {
+            Self::Stats(stream, stat_type) => stream.finish(|name, value| {
+                stat(builder, stat_type, name, value);
+            }),
+            Self::Histograms(stream) => stream.finish(&mut Taking(builder)),
+        }
+    }
+}
+
+struct Taking<'b>(&'b mut Builder);
+
+impl Taker for Taking<'_> {
+    fn detailed(&mut self, histogram: &DetailedHistogram<'_>) {
+        self.0.histogram(histogram);
+    }
+
+    fn bounds(&mut self, name: &str, bounds: &[f64]) {
+        self.0.bounds(name, bounds);
+    }
+}
+
+fn stat(builder: &mut Builder, stat_type: Option<StatType>, name: &str, value: Value<'_>) {
+    match value {
+        Value::Number(value) => builder.number(stat_type, name, value),
+        Value::Text(text) => builder.text(name, text),
+    }
+}
+
+/// Hands a document to the builder.
+fn document(query: Query, body: &[u8], builder: &mut Builder) -> Result<(), Error> {
+    let decoded = match query {
         Query::Clusters => decode::endpoints(body).map(|endpoints| {
             builder.endpoints(endpoints.into_iter().map(|found| {
                 let endpoint = Endpoint {
@@ -285,28 +321,4 @@ fn read(query: Query, body: &[u8], builder: &mut Builder) -> Result<(), Error> {
         query: query.name(),
         source,
     })
-}
-
-/// Whether an answer is one stat after the other, and read as it comes.
-const fn is_streamed(query: Query) -> bool {
-    matches!(
-        query,
-        Query::Counters | Query::Gauges | Query::TextReadouts | Query::AllStats
-    )
-}
-
-/// The type of the numbers in an answer, where the request says it.
-const fn number_type(query: Query) -> Option<StatType> {
-    match query {
-        Query::Counters => Some(StatType::Counter),
-        Query::Gauges => Some(StatType::Gauge),
-        _ => None,
-    }
-}
-
-fn stat(builder: &mut Builder, stat_type: Option<StatType>, name: &str, value: Value<'_>) {
-    match value {
-        Value::Number(value) => builder.number(stat_type, name, value),
-        Value::Text(text) => builder.text(name, text),
-    }
 }

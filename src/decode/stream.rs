@@ -194,15 +194,19 @@ impl StatStream {
     }
 
     fn error(&self, rest: &[u8], at: usize, reason: &str) -> Error {
-        let start = at.saturating_sub(EXCERPT / 2);
-        let end = (start + EXCERPT).min(rest.len());
-        let excerpt = rest.get(start..end).unwrap_or_default();
         Error {
             byte: self.read + at,
             reason: reason.to_owned(),
-            excerpt: String::from_utf8_lossy(excerpt).into_owned(),
+            excerpt: excerpt_of(rest, at),
         }
     }
+}
+
+/// What stands around a place.
+pub(super) fn excerpt_of(text: &[u8], at: usize) -> String {
+    let start = at.saturating_sub(EXCERPT / 2);
+    let end = (start + EXCERPT).min(text.len());
+    String::from_utf8_lossy(text.get(start..end).unwrap_or_default()).into_owned()
 }
 
 /// Name, value and length of a stat in the one form that Envoy writes; nothing at anything else, and
@@ -235,7 +239,7 @@ fn plain_stat(rest: &[u8]) -> Option<(&str, u64, usize)> {
 }
 
 /// How long the JSON object at the start is, as far as its quotes and braces tell.
-fn object_length(rest: &[u8]) -> Option<usize> {
+pub(super) fn object_length(rest: &[u8]) -> Option<usize> {
     let mut depth = 0_usize;
     let mut quoted = false;
     let mut escaped = false;

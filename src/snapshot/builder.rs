@@ -9,6 +9,7 @@
 mod group;
 mod resolve;
 mod shapes;
+mod values;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -17,21 +18,19 @@ use hashbrown::HashSet;
 
 use super::layout::{self, Bounds, Layout, Legend};
 use super::names::Interner;
-use super::{DropReason, Histograms, Limits, Report, Snapshot};
+use super::{DropReason, Limits, Report, Snapshot};
 use crate::decode::DetailedHistogram;
-use crate::family::{Factor, FamilyType};
-use crate::histogram::native::{self, NativeHistogram};
-use crate::histogram::{self, Bin, Generation, Maths, Scale};
+use crate::family::Factor;
+use crate::histogram::{self, Bin, Generation, Scale};
 use crate::mapping::Mapping;
 use crate::mapping::endpoints::{Endpoint, Endpoints, is_endpoint_stat};
 use crate::mapping::scopes::Scopes;
-use crate::mapping::table::Join;
 use crate::names::Labels;
 use crate::relabel;
 use crate::stat::StatType;
 
-use group::{Group, Stat};
-use resolve::{BoundSets, Descriptions, Details, Families, Resolver};
+use group::{Group, Resolved, Stat};
+use resolve::{BoundSets, Descriptions, Details, Families, Kinds, Resolver};
 use shapes::Shapes;
 
 /// What a poll must read besides the stats.
@@ -79,6 +78,7 @@ pub struct Builder {
     descriptions: Descriptions,
     blocks: Interner,
     bounds: BoundSets,
+    kinds: Kinds,
     layout: Arc<Layout>,
     /// Uptime at the last poll, and the start that was made out from it.
     started: Option<(u64, f64)>,
@@ -117,6 +117,7 @@ impl Builder {
             descriptions: Descriptions::default(),
             blocks: Interner::default(),
             bounds: BoundSets::new(),
+            kinds: Kinds::default(),
             layout: Arc::default(),
             started: None,
             repeated: 0,
@@ -178,7 +179,7 @@ impl Builder {
         if stat.value != text {
             // The text is part of the series' labels.
             text.clone_into(&mut stat.value);
-            stat.resolved = None;
+            stat.resolved = Resolved::NOT_YET;
             self.texts.in_order = false;
         }
     }
@@ -207,7 +208,7 @@ impl Builder {
         let new_endpoint = |group: &Group<u64>| {
             let mut name = String::new();
             group.stats.iter().enumerate().any(|(at, stat)| {
-                stat.resolved.is_none() && {
+                stat.resolved.is_not_yet() && {
                     group.names.read(at, &mut name);
                     is_endpoint_stat(&name)
                 }
@@ -328,6 +329,7 @@ impl Builder {
             descriptions: &mut self.descriptions,
             blocks: &mut self.blocks,
             bounds: &mut self.bounds,
+            kinds: &mut self.kinds,
             shapes: &mut Shapes::default(),
             changed: &changed,
         };
@@ -356,6 +358,7 @@ impl Builder {
         let legend = Legend {
             families: &self.families.list,
             descriptions: &self.descriptions.list,
+            kinds: &self.kinds.list,
             blocks: self.blocks.texts(),
             bounds: self.bounds.list.clone(),
             reserved: &self.settings.reserved,
@@ -381,143 +384,10 @@ impl Builder {
         }
         self.families = Families::default();
         self.descriptions = Descriptions::default();
+        self.kinds = Kinds::default();
         self.blocks = Interner::default();
         self.numbers.iter_mut().for_each(Group::forget);
         self.texts.forget();
         self.histograms.forget();
-    }
-
-    fn scalars(&self) -> Vec<u64> {
-        let mut values = vec![0; self.layout.scalar_labels.len()];
-        let stats = self.numbers.iter().flat_map(|group| &group.stats);
-        let placed = stats.filter_map(|stat| Some((stat.slot?, stat.value)));
-        if self.layout.joined.is_empty() {
-            for (slot, value) in placed {
-                if let Some(place) = values.get_mut(slot as usize) {
-                    *place = value;
-                }
-            }
-        } else {
-            self.join(placed, &mut values);
-        }
-        let number = self.settings.mapping.text_number();
-        for slot in self.texts.stats.iter().filter_map(|stat| stat.slot) {
-            if let Some(place) = values.get_mut(slot as usize) {
-                *place = number;
-            }
-        }
-        values
-    }
-
-    /// Puts numbers in their places, several of which may be in one. The mean is taken where it is
-    /// shown: there stands the sum.
-    fn join(&self, placed: impl Iterator<Item = (u32, u64)>, values: &mut [u64]) {
-        let mut begun = vec![false; values.len()];
-        for (slot, value) in placed {
-            let at = slot as usize;
-            let (Some(place), Some(begun)) = (values.get_mut(at), begun.get_mut(at)) else {
-                continue;
-            };
-            *place = match self.layout.joined.get(&slot).map(|joined| joined.join) {
-                Some(Join::Sum | Join::Average) if *begun => place.saturating_add(value),
-                Some(Join::Max) if *begun => value.max(*place),
-                Some(Join::Min) if *begun => value.min(*place),
-                _ => value,
-            };
-            *begun = true;
-        }
-    }
-
-    /// A native histogram for each place, of the bins of every stat that is joined there.
-    fn native_histograms(&self) -> Vec<NativeHistogram> {
-        if !self.settings.native_histograms {
-            return Vec::new();
-        }
-        let stats = &self.histograms.stats;
-        let mut placed: Vec<_> = stats
-            .iter()
-            .filter_map(|stat| Some((stat.slot?, &stat.value)))
-            .collect();
-        placed.sort_by_key(|(slot, _)| *slot);
-        let generation = self.generation.unwrap_or(Generation::Current);
-        let mut made = Vec::with_capacity(self.layout.histograms.len());
-        let mut parts = Vec::new();
-        for family in &self.layout.families {
-            if family.family_type != FamilyType::Histogram {
-                continue;
-            }
-            let options = native::Options {
-                mul: f64::from(family.factor.mul),
-                div: f64::from(family.factor.div),
-                ..native::Options::default()
-            };
-            for slot in family.series.clone().map(layout::number) {
-                parts.clear();
-                let start = placed.partition_point(|(at, _)| *at < slot);
-                let here = placed.iter().skip(start);
-                let here = here.take_while(|(at, _)| *at == slot);
-                parts.extend(here.map(|(_, value)| {
-                    let scale = value.scale;
-                    (value.bins.as_slice(), Maths { generation, scale })
-                }));
-                made.push(native::joined(&parts, &options, None));
-            }
-        }
-        made
-    }
-
-    /// The percentiles of each place, where any summary is wanted. None are joined there.
-    fn percentiles(&self) -> Vec<Box<[(f64, f64)]>> {
-        if !self.settings.mapping.rules().has_summaries() {
-            return Vec::new();
-        }
-        let mut made: Vec<Box<[_]>> = vec![Box::default(); self.layout.histograms.len()];
-        for stat in &self.histograms.stats {
-            if let Some(place) = stat.slot.and_then(|slot| made.get_mut(slot as usize)) {
-                place.clone_from(&stat.value.percentiles);
-            }
-        }
-        made
-    }
-
-    fn distributions(&self) -> Histograms {
-        let places = &self.layout.histograms;
-        let mut values = Histograms {
-            totals: vec![(0, 0.0); places.len()],
-            buckets: vec![0; self.layout.bucket_count()],
-            native: self.native_histograms(),
-            percentiles: self.percentiles(),
-        };
-        let generation = self.generation.unwrap_or(Generation::Current);
-        let mut buckets = Vec::new();
-        for stat in &self.histograms.stats {
-            let Some(slot) = stat.slot.map(|slot| slot as usize) else {
-                continue;
-            };
-            let Some(place) = places.get(slot) else {
-                continue;
-            };
-            if stat.value.bins.is_empty() {
-                continue;
-            }
-            let bounds = self.layout.bounds(place.bounds);
-            let maths = Maths {
-                generation,
-                scale: stat.value.scale,
-            };
-            let totals = histogram::buckets(&stat.value.bins, bounds, maths, &mut buckets);
-            // Several may be joined in one place.
-            if let Some((count, sum)) = values.totals.get_mut(slot) {
-                *count += totals.count;
-                *sum += totals.sum;
-            }
-            let start = place.first_bucket as usize;
-            if let Some(target) = values.buckets.get_mut(start..start + bounds.len()) {
-                for (target, count) in target.iter_mut().zip(&buckets) {
-                    *target += count;
-                }
-            }
-        }
-        values
     }
 }

@@ -105,7 +105,7 @@ impl Bounds {
 }
 
 /// Which samples of a histogram are written besides its buckets with a bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Parts {
     /// The bucket without a bound.
     pub infinity: bool,
@@ -182,17 +182,17 @@ impl Layout {
         self.histograms.len() + self.scalar_labels.len()
     }
 
-    fn push(&mut self, family_type: FamilyType, candidate: &Candidate) {
+    fn push(&mut self, family_type: FamilyType, block: u32, kind: &Kind) {
         if family_type.is_distribution() {
             let place = HistogramPlace {
-                block: candidate.block,
-                bounds: candidate.bounds,
+                block,
+                bounds: kind.bounds,
                 first_bucket: number(self.bucket_count()),
-                parts: candidate.parts,
+                parts: kind.parts,
             };
             self.histograms.push(place);
         } else {
-            self.scalar_labels.push(candidate.block);
+            self.scalar_labels.push(block);
         }
     }
 
@@ -219,10 +219,17 @@ impl Layout {
 /// A stat that is to have a series: what the builder resolved of it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Candidate {
-    /// Number of name and type.
-    pub(super) family: u32,
+    /// Number of the kind.
+    pub(super) kind: u32,
     /// Number of the label block.
     pub(super) block: u32,
+}
+
+/// What series have in common but for their labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Kind {
+    /// Number of name and type.
+    pub(super) family: u32,
     /// Number of what its numbers mean.
     pub(super) description: u32,
     /// Number of the bounds, of a histogram.
@@ -236,6 +243,7 @@ pub(super) struct Candidate {
 pub(super) struct Legend<'b> {
     pub(super) families: &'b [(Box<str>, FamilyType)],
     pub(super) descriptions: &'b [Description],
+    pub(super) kinds: &'b [Kind],
     pub(super) blocks: Arc<[Box<str>]>,
     pub(super) bounds: Vec<Arc<Bounds>>,
     /// Family names that the exporter itself has.
@@ -250,11 +258,11 @@ pub(super) fn lay_out(
     legend: Legend<'_>,
     mut report: Report,
 ) -> (Layout, Vec<Option<u32>>) {
-    let by_family = group(candidates, legend.families.len());
+    let by_family = group(candidates, &legend);
     let order = ordered_families(&by_family, legend.families);
     let taken = taken_names(&order, legend.families);
     let mut layout = Layout {
-        bounds: legend.bounds,
+        bounds: legend.bounds.clone(),
         ..Layout::default()
     };
     let mut slots = vec![None; candidates.len()];
@@ -275,14 +283,17 @@ pub(super) fn lay_out(
         }
         before = Some(name);
         let start = layout.next_slot(*family_type);
-        let Some(description) = described(members, candidates, legend.descriptions) else {
+        let Some(description) = legend.described(members, candidates) else {
             continue;
         };
         for member in members {
             let Some(candidate) = candidates.get(*member as usize) else {
                 continue;
             };
-            let own = legend.descriptions.get(candidate.description as usize);
+            let Some(kind) = legend.kind(*candidate) else {
+                continue;
+            };
+            let own = legend.descriptions.get(kind.description as usize);
             let Some((last, slot)) = seen.get_mut(candidate.block as usize) else {
                 continue;
             };
@@ -313,7 +324,7 @@ pub(super) fn lay_out(
                     continue;
                 }
                 (*last, *slot) = (family, number(here));
-                layout.push(*family_type, candidate);
+                layout.push(*family_type, candidate.block, kind);
             }
             report.undescribed += usize::from(own.is_some_and(|own| !own.described));
             if let Some(place) = slots.get_mut(*member as usize) {
@@ -338,22 +349,25 @@ pub(super) fn lay_out(
     (layout, slots)
 }
 
-/// What the family's numbers mean: the first of its stats that the table describes says so.
-fn described<'d>(
-    members: &[u32],
-    candidates: &[Candidate],
-    descriptions: &'d [Description],
-) -> Option<&'d Description> {
-    let mut all = members
-        .iter()
-        .filter_map(|member| candidates.get(*member as usize))
-        .filter_map(|candidate| descriptions.get(candidate.description as usize));
-    let first = all.next()?;
-    if first.described {
-        return Some(first);
+impl<'b> Legend<'b> {
+    fn kind(&self, candidate: Candidate) -> Option<&'b Kind> {
+        self.kinds.get(candidate.kind as usize)
     }
-    all.find(|description| description.described)
-        .or(Some(first))
+
+    /// What the family's numbers mean: the first of its stats that the table describes says so.
+    fn described(&self, members: &[u32], candidates: &[Candidate]) -> Option<&'b Description> {
+        let mut all = members
+            .iter()
+            .filter_map(|member| candidates.get(*member as usize))
+            .filter_map(|candidate| self.kind(*candidate))
+            .filter_map(|kind| self.descriptions.get(kind.description as usize));
+        let first = all.next()?;
+        if first.described {
+            return Some(first);
+        }
+        all.find(|description| description.described)
+            .or(Some(first))
+    }
 }
 
 /// Candidates by family, in their order.
@@ -377,10 +391,13 @@ impl ByFamily {
 }
 
 /// A counting sort: linear, and stable.
-fn group(candidates: &[Candidate], families: usize) -> ByFamily {
-    let mut starts = vec![0_u32; families + 1];
+fn group(candidates: &[Candidate], legend: &Legend<'_>) -> ByFamily {
+    let family_of =
+        |candidate: &Candidate| legend.kind(*candidate).map(|kind| kind.family as usize);
+    let mut starts = vec![0_u32; legend.families.len() + 1];
     for candidate in candidates {
-        if let Some(count) = starts.get_mut(candidate.family as usize + 1) {
+        let count = family_of(candidate).and_then(|family| starts.get_mut(family + 1));
+        if let Some(count) = count {
             *count += 1;
         }
     }
@@ -392,7 +409,8 @@ fn group(candidates: &[Candidate], families: usize) -> ByFamily {
     let mut next = starts.clone();
     let mut members = vec![0_u32; candidates.len()];
     for (at, candidate) in candidates.iter().enumerate() {
-        if let Some(place) = next.get_mut(candidate.family as usize) {
+        let place = family_of(candidate).and_then(|family| next.get_mut(family));
+        if let Some(place) = place {
             if let Some(member) = members.get_mut(*place as usize) {
                 *member = number(at);
             }
@@ -445,16 +463,6 @@ mod tests {
     use super::super::report::DropReason;
     use super::*;
 
-    fn candidate(family: u32, block: u32) -> Candidate {
-        Candidate {
-            family,
-            block,
-            description: 0,
-            bounds: 0,
-            parts: Parts::ALL,
-        }
-    }
-
     fn description(join: Option<Join>) -> Description {
         Description {
             help: "Help.".into(),
@@ -476,13 +484,24 @@ mod tests {
             .iter()
             .map(|(name, family_type)| (Box::from(*name), *family_type))
             .collect();
+        let kind = |family| Kind {
+            family,
+            description: 0,
+            bounds: 0,
+            parts: Parts::ALL,
+        };
+        let kinds: Vec<_> = (0..number(families.len())).map(kind).collect();
         let candidates: Vec<_> = candidates
             .iter()
-            .map(|(family, block)| candidate(*family, *block))
+            .map(|(kind, block)| Candidate {
+                kind: *kind,
+                block: *block,
+            })
             .collect();
         let legend = Legend {
             families: &families,
             descriptions: &[description(None)],
+            kinds: &kinds,
             blocks: vec!["".into(), "a=\"1\"".into()].into(),
             bounds: vec![Arc::new(Bounds::of_stat(&[1.0], Factor::ONE))],
             reserved: &std::iter::once("envoy_up".to_owned()).collect(),

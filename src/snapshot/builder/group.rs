@@ -1,6 +1,6 @@
 //! The stats of one type between polls: found again by their place, forgotten when they are gone.
 
-use super::super::layout::{Candidate, Parts};
+use super::super::layout::{Candidate, number};
 use super::super::names::NameTable;
 use super::super::{DropReason, Report};
 use crate::stat::StatType;
@@ -22,26 +22,63 @@ pub(super) struct Stat<V> {
     pub(super) value: V,
     /// Place in this poll's answer from 1 on; 0: not in it.
     pub(super) position: u32,
-    pub(super) resolved: Option<Resolved>,
+    pub(super) resolved: Resolved,
+    slot: u32,
+}
+
+/// What was found out about a stat. There are half a million of these: eight bytes each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Resolved {
+    /// The number of the series' kind, or why there is no series, counted down from the top.
+    kind: u32,
+    /// The number of its label block.
+    block: u32,
+}
+
+/// No slot.
+const NOWHERE: u32 = u32::MAX;
+
+impl Resolved {
+    /// Nothing is found out yet.
+    pub(super) const NOT_YET: Self = Self {
+        kind: u32::MAX,
+        block: 0,
+    };
+
+    pub(super) fn series(kind: u32, block: u32) -> Self {
+        Self { kind, block }
+    }
+
+    pub(super) fn dropped(reason: DropReason) -> Self {
+        let at = DropReason::ALL.iter().position(|have| *have == reason);
+        Self {
+            kind: u32::MAX - 1 - number(at.unwrap_or_default()),
+            block: 0,
+        }
+    }
+
+    pub(super) fn is_not_yet(self) -> bool {
+        self == Self::NOT_YET
+    }
+
+    /// Why there is no series.
+    fn reason(self) -> Option<DropReason> {
+        let at = (u32::MAX - 1).checked_sub(self.kind)?;
+        DropReason::ALL.get(at as usize).copied()
+    }
+
+    /// Kind and label block of the series.
+    fn parts(self) -> Option<(u32, u32)> {
+        let has_series = !self.is_not_yet() && self.reason().is_none();
+        has_series.then_some((self.kind, self.block))
+    }
+}
+
+impl<V> Stat<V> {
     /// Where the value goes in the layout's array.
-    pub(super) slot: Option<u32>,
-}
-
-/// What was found out about a stat.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Resolved {
-    Series(Series),
-    Dropped(DropReason),
-}
-
-/// The series of a stat, by the numbers of its parts.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Series {
-    pub(super) family: u32,
-    pub(super) block: u32,
-    pub(super) description: u32,
-    pub(super) bounds: u32,
-    pub(super) parts: Parts,
+    pub(super) fn slot(&self) -> Option<u32> {
+        (self.slot != NOWHERE).then_some(self.slot)
+    }
 }
 
 impl<V: Clone + Default> Group<V> {
@@ -72,8 +109,8 @@ impl<V: Clone + Default> Group<V> {
             self.stats.push(Stat {
                 value: V::default(),
                 position: 0,
-                resolved: None,
-                slot: None,
+                resolved: Resolved::NOT_YET,
+                slot: NOWHERE,
             });
             self.names.push(name)
         };
@@ -81,7 +118,7 @@ impl<V: Clone + Default> Group<V> {
         if stat.position > 0 {
             return None;
         }
-        self.in_order &= at == self.seen as usize && stat.resolved.is_some();
+        self.in_order &= at == self.seen as usize && !stat.resolved.is_not_yet();
         self.seen += 1;
         stat.position = self.seen;
         Some(stat)
@@ -124,13 +161,13 @@ impl<V: Clone + Default> Group<V> {
     }
 
     pub(super) fn resolved(&self) -> usize {
-        let resolved = |stat: &&Stat<V>| stat.resolved.is_some();
+        let resolved = |stat: &&Stat<V>| !stat.resolved.is_not_yet();
         self.stats.iter().filter(resolved).count()
     }
 
     pub(super) fn forget(&mut self) {
         for stat in &mut self.stats {
-            stat.resolved = None;
+            stat.resolved = Resolved::NOT_YET;
         }
     }
 
@@ -144,16 +181,10 @@ impl<V: Clone + Default> Group<V> {
 
     pub(super) fn candidates(&self, candidates: &mut Vec<Candidate>, report: &mut Report) {
         for stat in &self.stats {
-            match stat.resolved {
-                Some(Resolved::Series(series)) => candidates.push(Candidate {
-                    family: series.family,
-                    block: series.block,
-                    description: series.description,
-                    bounds: series.bounds,
-                    parts: series.parts,
-                }),
-                Some(Resolved::Dropped(reason)) => report.drop_stats(reason, 1),
-                None => {}
+            if let Some((kind, block)) = stat.resolved.parts() {
+                candidates.push(Candidate { kind, block });
+            } else if let Some(reason) = stat.resolved.reason() {
+                report.drop_stats(reason, 1);
             }
         }
     }
@@ -161,9 +192,9 @@ impl<V: Clone + Default> Group<V> {
     /// Takes the slots of this group's candidates, in their order.
     pub(super) fn place(&mut self, slots: &mut impl Iterator<Item = Option<u32>>) {
         for stat in &mut self.stats {
-            stat.slot = match stat.resolved {
-                Some(Resolved::Series(_)) => slots.next().flatten(),
-                _ => None,
+            stat.slot = match stat.resolved.parts() {
+                Some(_) => slots.next().flatten().unwrap_or(NOWHERE),
+                None => NOWHERE,
             };
         }
     }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::super::layout::{Bounds, Description, Parts, number};
+use super::super::layout::{Bounds, Description, Kind, Parts, number};
 use super::super::names::Interner;
 use super::super::{DropReason, Limits};
-use super::group::{Group, Resolved, Series};
+use super::group::{Group, Resolved};
 use super::shapes::{Plan, Shapes};
 use crate::family::{Factor, FamilyType};
 use crate::histogram::DEFAULT_BOUNDS;
@@ -32,6 +32,13 @@ pub(super) struct Descriptions {
     index: HashMap<Description, u32>,
 }
 
+/// Kinds of series by number.
+#[derive(Debug, Default)]
+pub(super) struct Kinds {
+    pub(super) list: Vec<Kind>,
+    index: HashMap<Kind, u32>,
+}
+
 /// Sets of bounds by number. There are few: one for each that is configured.
 #[derive(Debug)]
 pub(super) struct BoundSets {
@@ -50,6 +57,7 @@ pub(super) struct Resolver<'b> {
     pub(super) descriptions: &'b mut Descriptions,
     pub(super) blocks: &'b mut Interner,
     pub(super) bounds: &'b mut BoundSets,
+    pub(super) kinds: &'b mut Kinds,
     pub(super) shapes: &'b mut Shapes,
     pub(super) changed: &'b [String],
 }
@@ -67,15 +75,15 @@ impl Resolver<'_> {
     pub(super) fn resolve<V>(&mut self, group: &mut Group<V>, details: impl Fn(&V) -> Details<'_>) {
         let mut name = String::new();
         for (at, stat) in group.stats.iter_mut().enumerate() {
-            if stat.resolved.is_some() && self.changed.is_empty() {
+            if !stat.resolved.is_not_yet() && self.changed.is_empty() {
                 continue;
             }
             group.names.read(at, &mut name);
             let affected = || self.changed.iter().any(|front| name.starts_with(front));
-            if stat.resolved.is_none() || affected() {
+            if stat.resolved.is_not_yet() || affected() {
                 let details = details(&stat.value);
                 let resolved = self.series(&name, group.stat_type, &details);
-                stat.resolved = Some(resolved);
+                stat.resolved = resolved;
             }
         }
     }
@@ -89,8 +97,8 @@ impl Resolver<'_> {
         let verdict = self.verdict(name, stat_type, details.text);
         let mut mapped = match verdict {
             Verdict::Mapped(mapped) => mapped,
-            Verdict::Dropped => return Resolved::Dropped(DropReason::Rule),
-            Verdict::Invalid => return Resolved::Dropped(DropReason::Invalid),
+            Verdict::Dropped => return Resolved::dropped(DropReason::Rule),
+            Verdict::Invalid => return Resolved::dropped(DropReason::Invalid),
         };
         for (label, value) in self.target_labels.iter() {
             mapped.labels.set(label.to_owned(), value.to_owned());
@@ -109,18 +117,17 @@ impl Resolver<'_> {
                 self.relabel_sample(&mut mapped)
             };
             if let Err(reason) = result {
-                return Resolved::Dropped(reason);
+                return Resolved::dropped(reason);
             }
         }
         let long = |value: &str| value.len() > self.limits.label_value_bytes;
         if mapped.labels.len() > self.limits.labels
             || mapped.labels.iter().any(|(_, value)| long(value))
         {
-            return Resolved::Dropped(DropReason::Limit);
+            return Resolved::dropped(DropReason::Limit);
         }
-        Resolved::Series(Series {
+        let kind = Kind {
             family: self.families.intern(&mapped.family, mapped.family_type),
-            block: self.blocks.intern(&mapped.labels.to_block()),
             description: self.descriptions.intern(Description {
                 help: mapped.help.into(),
                 unit: mapped.unit,
@@ -130,7 +137,9 @@ impl Resolver<'_> {
             }),
             bounds,
             parts,
-        })
+        };
+        let block = self.blocks.intern(&mapped.labels.to_block());
+        Resolved::series(self.kinds.intern(kind), block)
     }
 
     fn verdict(&mut self, name: &str, stat_type: Option<StatType>, text: Option<&str>) -> Verdict {
@@ -256,6 +265,17 @@ impl Sample {
             }
         }
         Ok((family.to_owned(), labels))
+    }
+}
+
+impl Kinds {
+    fn intern(&mut self, kind: Kind) -> u32 {
+        let next = number(self.list.len());
+        let at = *self.index.entry(kind).or_insert(next);
+        if at == next {
+            self.list.push(kind);
+        }
+        at
     }
 }
 

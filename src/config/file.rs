@@ -1,0 +1,58 @@
+//! The configuration file as it is written.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::histogram::native::Form;
+use crate::relabel;
+use crate::yaml::{Attempt, Placed};
+
+/// The configuration file as written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct File {
+    pub(super) targets: Vec<Attempt<Placed<FileTarget>>>,
+    pub(super) poll: Attempt<FilePoll>,
+    pub(super) mapping: Vec<Placed<String>>,
+    pub(super) metric_relabel_configs: Vec<Attempt<Placed<relabel::RuleConfig>>>,
+    pub(super) histograms: Attempt<FileHistograms>,
+    pub(super) created_timestamps: Attempt<bool>,
+    pub(super) limits: Attempt<FileLimits>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileTarget {
+    pub(super) name: Option<String>,
+    pub(super) admin_address: Placed<String>,
+    #[serde(default)]
+    pub(super) labels: BTreeMap<String, Placed<String>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct FilePoll {
+    pub(super) interval: Option<Placed<String>>,
+    pub(super) timeout: Option<Placed<String>>,
+    pub(super) stale_after: Option<Placed<String>>,
+    pub(super) used_only: Option<bool>,
+    pub(super) filter: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct FileHistograms {
+    pub(super) form: Attempt<Option<Form>>,
+    pub(super) buckets: BTreeMap<String, Attempt<Placed<Vec<f64>>>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct FileLimits {
+    pub(super) body: Option<Placed<String>>,
+    pub(super) series: Option<Placed<String>>,
+    pub(super) series_per_family: Option<Placed<String>>,
+    pub(super) label_value_bytes: Option<Placed<String>>,
+    pub(super) labels_per_series: Option<Placed<String>>,
+}
