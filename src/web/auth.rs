@@ -352,6 +352,21 @@ mod tests {
         }
     }
 
+    /// As libxcrypt makes it of `pencil`.
+    #[tokio::test]
+    async fn a_hash_of_another_program() {
+        let hash = "$2y$05$aaaaaaaaaaaaaaaaaaaaauycvAZ6NbFznthGArKnEmkEy.manR1FW";
+        let mut users = Users::default();
+        users
+            .add("amy".to_owned(), &Secret::new(hash.to_owned()))
+            .unwrap();
+        let gate = Gate::new().unwrap();
+        for (password, want) in [("pencil", Verdict::Allowed), ("brush", Verdict::Refused)] {
+            let verdict = gate.judge(&users, &basic("amy", password)).await;
+            assert_eq!(verdict, want, "{password}");
+        }
+    }
+
     #[test]
     fn nothing_secret_is_shown() {
         let mut users = Users::default();

@@ -3,8 +3,8 @@
 //!
 //! Contents are compared, not times, so that it makes no difference how a file is replaced. A new
 //! one is taken once it was found the same twice, not while it is being written. One with mistakes
-//! changes nothing and is logged once. TLS is neither switched on nor off: a port does not change
-//! what it speaks, and a file that was emptied opens nothing.
+//! changes nothing and is logged once. TLS is neither switched on nor off, and the last user not
+//! removed: a port does not change what it speaks, and a file that was emptied opens nothing.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -165,15 +165,20 @@ impl LiveConfig {
         }
     }
 
-    /// Refuses what would change the protocol of a port.
+    /// Refuses what would change the protocol of a port, or open it to everybody.
     fn switched(&self, path: &Path, config: WebConfig) -> Result<WebConfig, WebConfigError> {
-        let how = match (self.is_tls(), config.tls.is_some()) {
-            (true, false) => "off",
-            (false, true) => "on",
-            (true, true) | (false, false) => return Ok(config),
+        let current = self.current();
+        let reason = match (current.tls.is_some(), config.tls.is_some()) {
+            (true, false) => "TLS is switched off only by a restart",
+            (false, true) => "TLS is switched on only by a restart",
+            _ if !current.users.is_empty() && config.users.is_empty() => {
+                "the last user is removed only by a restart"
+            }
+            _ => return Ok(config),
         };
-        let path = path.display();
-        let reason = format!("{path}: TLS is switched {how} only by a restart");
-        Err(WebConfigError(vec![reason]))
+        Err(WebConfigError(vec![format!(
+            "{}: {reason}",
+            path.display()
+        )]))
     }
 }
