@@ -160,6 +160,10 @@ pub struct Flags {
     )]
     pub histograms: Option<native::Form>,
 
+    /// Say since when series count, in formats that can (`OpenMetrics`, protobuf): since the start of the proxy
+    #[arg(long = "created-timestamps", env = "ENVOY_EXPORTER_CREATED_TIMESTAMPS", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", global = true)]
+    pub created_timestamps: Option<bool>,
+
     /// Where to serve: `HOST:PORT`, `:PORT` for every address, or `unix:///SOCKET`; may be repeated
     #[arg(
         long = "web.listen-address",
@@ -229,6 +233,7 @@ impl Flags {
             filter: self.filter.clone(),
             mapping: self.mapping.clone(),
             histograms: self.histograms,
+            created_timestamps: self.created_timestamps,
         }
     }
 }

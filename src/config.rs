@@ -62,6 +62,8 @@ pub struct Overrides {
     pub mapping: Vec<String>,
     /// Form of histograms.
     pub histograms: Option<Form>,
+    /// Say since when series count.
+    pub created_timestamps: Option<bool>,
 }
 
 /// Everything resolved.
@@ -75,6 +77,8 @@ pub struct Config {
     pub mapping: Arc<Mapping>,
     /// Form of histograms.
     pub histograms: Form,
+    /// Say since when series count.
+    pub created_timestamps: bool,
     /// Rules that every series goes through.
     pub relabel: Arc<relabel::Rules>,
     /// Largest answer that is read, in bytes.
@@ -123,6 +127,7 @@ struct File {
     mapping: Vec<Placed<String>>,
     metric_relabel_configs: Vec<Attempt<Placed<relabel::RuleConfig>>>,
     histograms: Attempt<FileHistograms>,
+    created_timestamps: Attempt<bool>,
     limits: Attempt<FileLimits>,
 }
 
@@ -178,6 +183,8 @@ impl Config {
         let mut histograms = file.histograms.take(&mut problems).unwrap_or_default();
         let form = std::mem::take(&mut histograms.form).take(&mut problems);
         let form = overrides.histograms.or(form.flatten()).unwrap_or_default();
+        let created = file.created_timestamps.take(&mut problems);
+        let created = overrides.created_timestamps.or(created);
         let bounds = family_bounds(histograms, &mut problems);
         let limits = file.limits.take(&mut problems).unwrap_or_default();
         let (max_body, limits) = resolve_limits(&limits, &mut problems);
@@ -201,6 +208,7 @@ impl Config {
                 poll,
                 mapping: Arc::new(mapping),
                 histograms: form,
+                created_timestamps: created.unwrap_or(false),
                 relabel: Arc::new(relabel),
                 max_body,
                 limits,
@@ -221,6 +229,9 @@ impl Config {
             limits: self.limits,
             reserved: Arc::clone(reserved),
             native_histograms: self.histograms != Form::Classic,
+            // A capture does not say when it was taken.
+            created_timestamps: self.created_timestamps
+                && matches!(target.address, AdminAddress::Url(_) | AdminAddress::Unix(_)),
         }
     }
 

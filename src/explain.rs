@@ -107,6 +107,7 @@ impl Explainer<'_> {
         }
         let suffixes: &[&str] = match mapped.family_type {
             FamilyType::Histogram => &["_bucket", "_sum", "_count"],
+            FamilyType::Summary => &["_sum", "_count"],
             _ => &[""],
         };
         for suffix in suffixes {

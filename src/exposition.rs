@@ -142,13 +142,13 @@ impl Body {
                 if begins {
                     openmetrics::family(out, family, form);
                 }
-                write_text(out, family, form, before)
+                write_text(out, family, form, before, true)
             }
             Format::Text => {
                 if begins {
                     text::header(out, family.name(), family.family_type(), family.help());
                 }
-                write_text(out, family, form, before)
+                write_text(out, family, form, before, false)
             }
         };
         self.series += written;
@@ -179,15 +179,28 @@ fn family(snapshots: &[Arc<Snapshot>], run: Run) -> Option<Family<'_>> {
 }
 
 /// Writes series of a family from the `skip`th on until the piece is full; says how many.
-fn write_text(out: &mut Vec<u8>, family: Family<'_>, form: Form, skip: usize) -> usize {
+fn write_text(
+    out: &mut Vec<u8>,
+    family: Family<'_>,
+    form: Form,
+    skip: usize,
+    is_openmetrics: bool,
+) -> usize {
     let mut count = 0;
-    if family.family_type() == FamilyType::Histogram {
+    // Only families that are whole in OpenMetrics have a start there.
+    let started = family.started().filter(|_| is_openmetrics);
+    if family.family_type().is_distribution() {
+        let is_summary = family.family_type() == FamilyType::Summary;
         for (block, value) in family.histograms(skip) {
             match form {
+                Form::Plain if is_summary => text::summary(out, family.name(), block, &value),
                 Form::Part(part) => text::part(out, family.name(), block, &value, part),
                 Form::Plain | Form::Counter | Form::Info | Form::Unknown => {
                     text::histogram(out, family.name(), block, &value);
                 }
+            }
+            if let Some(started) = started.filter(|_| form == Form::Plain) {
+                text::created(out, family.name(), block, started);
             }
             count += 1;
             if out.len() >= PIECE {
@@ -197,6 +210,9 @@ fn write_text(out: &mut Vec<u8>, family: Family<'_>, form: Form, skip: usize) ->
     } else {
         for (block, value) in family.scalars(skip) {
             text::number(out, family.name(), block, value);
+            if let Some(started) = started.filter(|_| form == Form::Counter) {
+                text::created(out, &form.name(family.name()), block, started);
+            }
             count += 1;
             if out.len() >= PIECE {
                 break;

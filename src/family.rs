@@ -12,6 +12,8 @@ pub enum FamilyType {
     Gauge,
     /// Count, sum and cumulative buckets.
     Histogram,
+    /// Count, sum and quantiles.
+    Summary,
     /// A number of which nobody knows what it is.
     Unknown,
 }
@@ -27,12 +29,18 @@ impl FamilyType {
         }
     }
 
+    /// Whether a series has many samples: a histogram or a summary.
+    pub const fn is_distribution(self) -> bool {
+        matches!(self, Self::Histogram | Self::Summary)
+    }
+
     /// The word of the text format 0.0.4.
     pub const fn text_name(self) -> &'static str {
         match self {
             Self::Counter => "counter",
             Self::Gauge => "gauge",
             Self::Histogram => "histogram",
+            Self::Summary => "summary",
             Self::Unknown => "untyped",
         }
     }

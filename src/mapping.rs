@@ -31,7 +31,7 @@ use compile::UnitBounds;
 use endpoints::Endpoints;
 use rules::{Compiled, Rules, Said};
 use scopes::{ScopeRules, ScopedName, Scopes};
-use table::{ExplicitTags, Join, Naming, ScalarType, Unit};
+use table::{ExplicitTags, HistogramForm, Join, Naming, ScalarType, Unit};
 use tags::{Extraction, TagRules};
 use tokens::TokenPattern;
 
@@ -312,7 +312,14 @@ impl Mapping {
         mut labels: Labels,
         said: Said<'_>,
     ) -> Verdict {
-        let (stat_type, family_type) = types(stat_type, said.scalar_type);
+        let (stat_type, mut family_type) = types(stat_type, said.scalar_type);
+        if family_type == FamilyType::Histogram && said.form == Some(HistogramForm::Summary) {
+            family_type = FamilyType::Summary;
+            if let Some(value) = labels.remove("quantile") {
+                // A summary's own label.
+                labels.set("exported_quantile".to_owned(), value);
+            }
+        }
         let unit = said.unit.or(entry.and_then(|entry| entry.unit));
         let (unit, factor) = match (self.naming, unit) {
             (Naming::Standard, Some(unit)) => {

@@ -30,6 +30,8 @@ pub struct Snapshot {
     pub(crate) layout: Arc<Layout>,
     pub(crate) scalars: Vec<u64>,
     pub(crate) histograms: Histograms,
+    /// When the target started, in seconds since 1970, where that is known and wanted.
+    pub(crate) started: Option<f64>,
 }
 
 /// The values of histograms side by side: one count and sum each, as many buckets as bounds.
@@ -39,6 +41,8 @@ pub(crate) struct Histograms {
     pub(crate) buckets: Vec<u64>,
     /// The same as native histograms; none unless they are wanted.
     pub(crate) native: Vec<NativeHistogram>,
+    /// Envoy's own percentiles, of each place; none unless summaries are wanted.
+    pub(crate) percentiles: Vec<Box<[(f64, f64)]>>,
 }
 
 /// A family of a snapshot.
@@ -95,6 +99,21 @@ pub struct HistogramValue<'s> {
     pub buckets: &'s [u64],
     /// The same as a native histogram, where those are made.
     pub native: Option<&'s NativeHistogram>,
+    /// Percents and values of a summary, in Envoy's unit.
+    pub percentiles: &'s [(f64, f64)],
+    /// What leads to the unit that is shown.
+    pub factor: Factor,
+}
+
+impl HistogramValue<'_> {
+    /// Quantiles from 0 to 1 and their values, in the unit that is shown.
+    pub fn quantiles(&self) -> impl Iterator<Item = (f64, f64)> {
+        let factor = self.factor;
+        let percentiles = self.percentiles.iter();
+        // So that 99.9 percent are 0.999, which a plain division misses by a bit.
+        let quantile = |percent: f64| (percent * 1e6).round() / 1e8;
+        percentiles.map(move |(percent, value)| (quantile(*percent), factor.apply(*value)))
+    }
 }
 
 impl Snapshot {
@@ -157,6 +176,11 @@ impl<'s> Family<'s> {
         self.info.unit
     }
 
+    /// When its target started, in seconds since 1970, where that is known and wanted.
+    pub fn started(&self) -> Option<f64> {
+        self.snapshot.started
+    }
+
     /// How many series it has.
     pub fn len(&self) -> usize {
         self.info.series.len()
@@ -170,7 +194,7 @@ impl<'s> Family<'s> {
     /// Label block and value of the scalar series from the `skip`th on.
     pub fn scalars(&self, skip: usize) -> impl Iterator<Item = (&'s str, Number)> + use<'s> {
         let range = match self.info.family_type {
-            FamilyType::Histogram => 0..0,
+            FamilyType::Histogram | FamilyType::Summary => 0..0,
             _ => from(&self.info.series, skip),
         };
         let layout = &self.snapshot.layout;
@@ -195,7 +219,7 @@ impl<'s> Family<'s> {
         skip: usize,
     ) -> impl Iterator<Item = (&'s str, HistogramValue<'s>)> + use<'s> {
         let range = match self.info.family_type {
-            FamilyType::Histogram => from(&self.info.series, skip),
+            FamilyType::Histogram | FamilyType::Summary => from(&self.info.series, skip),
             _ => 0..0,
         };
         let snapshot = self.snapshot;
@@ -203,11 +227,14 @@ impl<'s> Family<'s> {
         let places = slice(&layout.histograms, &range);
         let totals = slice(&snapshot.histograms.totals, &range);
         let factor = self.info.factor;
+        let percentiles = slice(&snapshot.histograms.percentiles, &range);
+        let percentiles = percentiles.iter().map(|values| &**values);
+        let percentiles = percentiles.chain(std::iter::repeat(&[][..]));
         let native = snapshot.histograms.native.get(range);
         let native = native.unwrap_or_default().iter().map(Some);
         let native = native.chain(std::iter::repeat(None));
-        let series = places.iter().zip(totals).zip(native);
-        series.map(move |((place, (count, sum)), native)| {
+        let series = places.iter().zip(totals).zip(native).zip(percentiles);
+        series.map(move |(((place, (count, sum)), native), percentiles)| {
             let bounds = layout.bounds(place.bounds);
             let start = place.first_bucket as usize;
             let value = HistogramValue {
@@ -218,6 +245,8 @@ impl<'s> Family<'s> {
                 le: layout.le(place.bounds),
                 buckets: slice(&snapshot.histograms.buckets, &(start..start + bounds.len())),
                 native,
+                percentiles,
+                factor,
             };
             (layout.block(place.block), value)
         })

@@ -3,8 +3,8 @@
 //! warp's filters take requests apart; what they are given to is our own loop over hyper's
 //! connections (`listen`), since warp's server has no time limits. Handlers are functions of a
 //! [`Backend`], so that this module knows nothing of targets or polls. A body is streamed as it is
-//! read; a client that stops reading holds one piece of it and its own connection, for a bounded
-//! time.
+//! read; a client that stops reading holds one piece of it, or its share of a compressed body, and
+//! its own connection, for a bounded time.
 //!
 //! A web configuration file ([`LiveConfig`]) adds TLS, users, headers and a rate limit. It stands
 //! before every path, that of the health check too.

@@ -243,3 +243,27 @@ proptest! {
         prop_assert_eq!(scalars(&body).unwrap(), [(name, value.to_string())]);
     }
 }
+
+/// Without care a JSON reader is off by the last bit of a double.
+#[test]
+fn doubles_are_read_to_the_last_bit() {
+    let body = r#"{"stats":[{"histograms":{"supported_percentiles":[99.9],"details":[{"name":"a","totals":[{"lower_bound":246.66666666666666,"width":0.09999999999999999,"count":1}],"intervals":[],"percentiles":[{"cumulative":246.66666666666666,"interval":null}]}]}}]}"#;
+    let mut seen = 0;
+    histograms(body.as_bytes(), |histogram| {
+        seen += 1;
+        assert_eq!(
+            histogram.bins[0].lower_bound.to_bits(),
+            246.666_666_666_666_66_f64.to_bits()
+        );
+        assert_eq!(
+            histogram.bins[0].width.to_bits(),
+            0.099_999_999_999_999_99_f64.to_bits()
+        );
+        assert_eq!(
+            histogram.percentiles,
+            [(99.9, Some(246.666_666_666_666_66))]
+        );
+    })
+    .unwrap();
+    assert_eq!(seen, 1);
+}

@@ -58,6 +58,7 @@ pub(super) const fn type_name(form: Form, family_type: FamilyType) -> &'static s
         (Form::Info, _) => "info",
         (Form::Plain, FamilyType::Gauge) => "gauge",
         (Form::Plain, FamilyType::Histogram) => "histogram",
+        (Form::Plain, FamilyType::Summary) => "summary",
         (Form::Unknown | Form::Part(_), _) | (Form::Plain, FamilyType::Unknown) => "unknown",
     }
 }

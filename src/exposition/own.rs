@@ -9,7 +9,7 @@ use prost::Message as _;
 
 use super::plan::{Form, is_openmetrics};
 use super::{Selection, openmetrics, protobuf, text};
-use crate::family::FamilyType;
+use crate::family::{Factor, FamilyType};
 use crate::names::{Labels, number_text};
 use crate::negotiate::Format;
 use crate::snapshot::{HistogramValue, Parts};
@@ -82,7 +82,9 @@ fn form(family: &proto::MetricFamily, family_type: FamilyType) -> Form {
         {
             Form::Info
         }
-        FamilyType::Gauge | FamilyType::Histogram | FamilyType::Unknown => Form::Plain,
+        FamilyType::Gauge | FamilyType::Histogram | FamilyType::Summary | FamilyType::Unknown => {
+            Form::Plain
+        }
     }
 }
 
@@ -94,7 +96,8 @@ fn samples(out: &mut Vec<u8>, family: &proto::MetricFamily, family_type: FamilyT
             FamilyType::Counter => {
                 text::float(out, name, &block, metric.get_counter().get_value());
             }
-            FamilyType::Gauge | FamilyType::Unknown => {
+            // The own metrics have no summaries.
+            FamilyType::Gauge | FamilyType::Summary | FamilyType::Unknown => {
                 text::float(out, name, &block, metric.get_gauge().get_value());
             }
             FamilyType::Histogram => histogram(out, name, &block, metric),
@@ -122,6 +125,8 @@ fn histogram(out: &mut Vec<u8>, name: &str, block: &str, metric: &proto::Metric)
         le: &le,
         buckets: &counts,
         native: None,
+        percentiles: &[],
+        factor: Factor::ONE,
     };
     text::histogram(out, name, block, &value);
 }
@@ -151,10 +156,15 @@ fn message(family: &proto::MetricFamily, family_type: FamilyType) -> protobuf::M
 fn series(metric: &proto::Metric, family_type: FamilyType) -> protobuf::Metric {
     let mut made = protobuf::Metric::default();
     protobuf::set_labels(&mut made.label, &labels(metric).to_block());
-    let scalar = |value| Some(protobuf::Scalar { value: Some(value) });
+    let scalar = |value| {
+        Some(protobuf::Scalar {
+            value: Some(value),
+            created_timestamp: None,
+        })
+    };
     match family_type {
         FamilyType::Counter => made.counter = scalar(metric.get_counter().get_value()),
-        FamilyType::Gauge | FamilyType::Unknown => {
+        FamilyType::Gauge | FamilyType::Summary | FamilyType::Unknown => {
             made.gauge = scalar(metric.get_gauge().get_value());
         }
         FamilyType::Histogram => {

@@ -147,6 +147,7 @@ pub(super) fn plan(snapshots: &[Arc<Snapshot>], shape: &Shape, selection: &Selec
     // What is lost by being unknown: a histogram loses most, an info least.
     for wanted in [
         FamilyType::Histogram,
+        FamilyType::Summary,
         FamilyType::Counter,
         FamilyType::Gauge,
     ] {
@@ -243,7 +244,7 @@ impl<'s> Claims<'s> {
         if is_openmetrics(shape.format) {
             for family in merged.iter().filter_map(Merged::first) {
                 let name = family.name();
-                if family.family_type() == FamilyType::Histogram {
+                if family.family_type().is_distribution() {
                     for part in Part::ALL {
                         let sample = Cow::Owned(format!("{name}{}", part.suffix()));
                         *samples.entry(sample).or_default() += 1;
@@ -279,6 +280,13 @@ impl<'s> Claims<'s> {
                 } else {
                     Part::ALL.map(Form::Part).to_vec()
                 }
+            }
+            FamilyType::Summary => {
+                if is_openmetrics {
+                    // Before the families that could take these names by being stripped.
+                    self.claim(&[name, &format!("{name}_created")]);
+                }
+                vec![Form::Plain]
             }
             FamilyType::Counter if is_openmetrics => {
                 let base = name.strip_suffix("_total");

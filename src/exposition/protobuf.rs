@@ -37,6 +37,7 @@ pub(super) struct MetricFamily {
 pub(super) enum MetricType {
     Counter = 0,
     Gauge = 1,
+    Summary = 2,
     Untyped = 3,
     Histogram = 4,
 }
@@ -50,6 +51,8 @@ pub(super) struct Metric {
     pub(super) gauge: Option<Scalar>,
     #[prost(message, optional, tag = "3")]
     pub(super) counter: Option<Scalar>,
+    #[prost(message, optional, tag = "4")]
+    pub(super) summary: Option<Summary>,
     #[prost(message, optional, tag = "5")]
     pub(super) untyped: Option<Scalar>,
     #[prost(message, optional, tag = "7")]
@@ -69,6 +72,53 @@ pub(super) struct LabelPair {
 #[derive(Clone, Copy, PartialEq, Message)]
 pub(super) struct Scalar {
     #[prost(double, optional, tag = "1")]
+    pub(super) value: Option<f64>,
+    /// Of a counter alone.
+    #[prost(message, optional, tag = "3")]
+    pub(super) created_timestamp: Option<Timestamp>,
+}
+
+/// A point in time.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(super) struct Timestamp {
+    #[prost(int64, optional, tag = "1")]
+    pub(super) seconds: Option<i64>,
+    #[prost(int32, optional, tag = "2")]
+    pub(super) nanos: Option<i32>,
+}
+
+impl Timestamp {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "seconds since 1970 and parts of one"
+    )]
+    fn from_unix(unix: f64) -> Self {
+        Self {
+            seconds: Some(unix.floor() as i64),
+            nanos: Some((unix.fract() * 1e9) as i32),
+        }
+    }
+}
+
+/// The value of a summary.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Summary {
+    #[prost(uint64, optional, tag = "1")]
+    pub(super) sample_count: Option<u64>,
+    #[prost(double, optional, tag = "2")]
+    pub(super) sample_sum: Option<f64>,
+    #[prost(message, repeated, tag = "3")]
+    pub(super) quantile: Vec<Quantile>,
+    #[prost(message, optional, tag = "4")]
+    pub(super) created_timestamp: Option<Timestamp>,
+}
+
+/// A quantile of a summary.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(super) struct Quantile {
+    #[prost(double, optional, tag = "1")]
+    pub(super) quantile: Option<f64>,
+    #[prost(double, optional, tag = "2")]
     pub(super) value: Option<f64>,
 }
 
@@ -95,6 +145,8 @@ pub(super) struct Histogram {
     pub(super) positive_span: Vec<BucketSpan>,
     #[prost(sint64, repeated, packed = "false", tag = "13")]
     pub(super) positive_delta: Vec<i64>,
+    #[prost(message, optional, tag = "15")]
+    pub(super) created_timestamp: Option<Timestamp>,
 }
 
 /// A classic bucket.
@@ -181,7 +233,17 @@ impl Writer {
         let metric = &mut self.metric;
         let mut count = 0;
         let family_type = family.family_type();
-        if family_type == FamilyType::Histogram {
+        let created = family.started().map(Timestamp::from_unix);
+        if family_type == FamilyType::Summary {
+            for (block, value) in family.histograms(skip) {
+                count += 1;
+                set_labels(&mut metric.label, block);
+                set_summary(metric, &value, created);
+                if !more(metric) {
+                    break;
+                }
+            }
+        } else if family_type == FamilyType::Histogram {
             for (block, value) in family.histograms(skip) {
                 count += 1;
                 let go_on = if let Form::Part(part) = form {
@@ -189,7 +251,9 @@ impl Writer {
                 } else {
                     set_labels(&mut metric.label, block);
                     clear_value(metric);
-                    set_histogram(metric.histogram.get_or_insert_default(), &value, histograms);
+                    let histogram = metric.histogram.get_or_insert_default();
+                    set_histogram(histogram, &value, histograms);
+                    histogram.created_timestamp = created;
                     more(metric)
                 };
                 if !go_on {
@@ -200,7 +264,7 @@ impl Writer {
             for (block, number) in family.scalars(skip) {
                 count += 1;
                 set_labels(&mut metric.label, block);
-                set_scalar(metric, metric_type(form, family_type), number);
+                set_scalar(metric, metric_type(form, family_type), number, created);
                 if !more(metric) {
                     break;
                 }
@@ -230,6 +294,7 @@ fn part_series(
         metric.histogram = None;
         metric.untyped = Some(Scalar {
             value: Some(sample.as_f64()),
+            created_timestamp: None,
         });
         go_on &= more(metric);
     });
@@ -243,23 +308,48 @@ pub(super) const fn metric_type(form: Form, family_type: FamilyType) -> MetricTy
         (_, FamilyType::Counter) => MetricType::Counter,
         (_, FamilyType::Gauge) => MetricType::Gauge,
         (_, FamilyType::Histogram) => MetricType::Histogram,
+        (_, FamilyType::Summary) => MetricType::Summary,
     }
 }
 
 fn clear_value(metric: &mut Metric) {
     (metric.gauge, metric.counter, metric.untyped) = (None, None, None);
+    metric.summary = None;
 }
 
-fn set_scalar(metric: &mut Metric, metric_type: MetricType, number: Number) {
+fn set_summary(metric: &mut Metric, value: &HistogramValue<'_>, created: Option<Timestamp>) {
+    clear_value(metric);
+    metric.histogram = None;
+    let quantiles = value.quantiles().map(|(quantile, value)| Quantile {
+        quantile: Some(quantile),
+        value: Some(value),
+    });
+    metric.summary = Some(Summary {
+        sample_count: Some(value.count),
+        sample_sum: Some(value.sum),
+        quantile: quantiles.collect(),
+        created_timestamp: created,
+    });
+}
+
+fn set_scalar(
+    metric: &mut Metric,
+    metric_type: MetricType,
+    number: Number,
+    created: Option<Timestamp>,
+) {
     clear_value(metric);
     metric.histogram = None;
     let scalar = Some(Scalar {
         value: Some(number.as_f64()),
+        created_timestamp: created.filter(|_| metric_type == MetricType::Counter),
     });
     match metric_type {
         MetricType::Counter => metric.counter = scalar,
         MetricType::Gauge => metric.gauge = scalar,
-        MetricType::Untyped | MetricType::Histogram => metric.untyped = scalar,
+        MetricType::Untyped | MetricType::Histogram | MetricType::Summary => {
+            metric.untyped = scalar;
+        }
     }
 }
 

@@ -66,6 +66,27 @@ pub(super) fn float(out: &mut Vec<u8>, name: &str, block: &str, value: f64) {
     sample(out, name, "", block, None, &number_text(value));
 }
 
+/// Writes the sample that says since when a series counts.
+pub(super) fn created(out: &mut Vec<u8>, name: &str, block: &str, unix: f64) {
+    sample(out, name, "_created", block, None, &number_text(unix));
+}
+
+/// Writes the samples of a summary.
+pub(super) fn summary(out: &mut Vec<u8>, name: &str, block: &str, value: &HistogramValue<'_>) {
+    for (quantile, shown) in value.quantiles() {
+        let label = format!("quantile=\"{}\"", number_text(quantile));
+        let block = if block.is_empty() {
+            label
+        } else {
+            format!("{block},{label}")
+        };
+        sample(out, name, "", &block, None, &number_text(shown));
+    }
+    sample(out, name, "_sum", block, None, &number_text(value.sum));
+    let count = value.count.to_string();
+    sample(out, name, "_count", block, None, &count);
+}
+
 /// Writes the samples of a histogram.
 pub(super) fn histogram(out: &mut Vec<u8>, name: &str, block: &str, value: &HistogramValue<'_>) {
     for kind in [Part::Bucket, Part::Sum, Part::Count] {
@@ -151,9 +172,13 @@ mod tests {
             le: &["1".into(), "2.5".into()],
             buckets: &[1, 2],
             native: None,
+            percentiles: &[(50.0, 4.0), (100.0, f64::NAN)],
+            factor: Factor::over(1000),
         };
         histogram(&mut out, "h", "", &value);
         histogram(&mut out, "h", "x=\"1\"", &value);
+        header(&mut out, "s", FamilyType::Summary, "S.");
+        summary(&mut out, "s", "x=\"1\"", &value);
         header(&mut out, "u", FamilyType::Unknown, "U.");
         float(&mut out, "u", "", f64::NAN);
         let want = r#"# HELP a Back\\slash\nline.
@@ -172,6 +197,12 @@ h_bucket{x="1",le="2.5"} 2
 h_bucket{x="1",le="+Inf"} 3
 h_sum{x="1"} 4.5
 h_count{x="1"} 3
+# HELP s S.
+# TYPE s summary
+s{x="1",quantile="0.5"} 0.004
+s{x="1",quantile="1"} NaN
+s_sum{x="1"} 4.5
+s_count{x="1"} 3
 # HELP u U.
 # TYPE u untyped
 u NaN

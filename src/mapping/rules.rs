@@ -7,7 +7,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::table::{Join, Rule, ScalarType, Unit};
+use super::table::{HistogramForm, Join, Rule, ScalarType, Unit};
 use super::tokens::TokenPattern;
 use crate::names::{self, Labels};
 use crate::yaml::{Place, Placed, Problem};
@@ -42,6 +42,7 @@ pub struct Compiled {
     scalar_type: Option<ScalarType>,
     unit: Option<Unit>,
     buckets: Option<Arc<[f64]>>,
+    form: Option<HistogramForm>,
     drop: Option<bool>,
     join: Option<Join>,
 }
@@ -61,6 +62,8 @@ pub struct Said<'r> {
     pub unit: Option<Unit>,
     /// Bucket bounds, in the unit that is shown.
     pub buckets: Option<&'r Arc<[f64]>>,
+    /// The form in which a histogram is shown.
+    pub form: Option<HistogramForm>,
     /// Whether it has no series.
     pub drop: Option<bool>,
     /// How stats of one series are joined.
@@ -85,6 +88,12 @@ impl Rules {
                 }
             }
         }
+    }
+
+    /// Whether any rule asks for summaries.
+    pub fn has_summaries(&self) -> bool {
+        let wants = |rule: &Compiled| rule.form == Some(HistogramForm::Summary);
+        self.list.iter().any(wants)
     }
 
     /// Every rule.
@@ -178,6 +187,7 @@ impl Compiled {
             && rule.scalar_type.is_none()
             && rule.unit.is_none()
             && rule.buckets.is_none()
+            && rule.form.is_none()
             && rule.drop.is_none()
             && rule.join.is_none();
         if says_nothing {
@@ -200,6 +210,7 @@ impl Compiled {
             scalar_type: rule.scalar_type,
             unit: rule.unit,
             buckets: rule.buckets.as_deref().map(Arc::from),
+            form: rule.form,
             drop: rule.drop,
             join: rule.join,
         })
@@ -252,6 +263,7 @@ impl Compiled {
         said.scalar_type = self.scalar_type.or(said.scalar_type);
         said.unit = self.unit.or(said.unit);
         said.buckets = self.buckets.as_ref().or(said.buckets);
+        said.form = self.form.or(said.form);
         said.drop = self.drop.or(said.drop);
         said.join = self.join.or(said.join);
         said.by.push(self);

@@ -99,10 +99,23 @@ pub struct Rule {
     pub unit: Option<Unit>,
     /// Bucket bounds, in the unit that the family is shown in.
     pub buckets: Option<Vec<f64>>,
+    /// The form in which a histogram is shown.
+    pub form: Option<HistogramForm>,
     /// Whether the stat has no series.
     pub drop: Option<bool>,
     /// How stats that end in one series are joined.
     pub join: Option<Join>,
+}
+
+/// The form in which a histogram is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum HistogramForm {
+    /// Counts in buckets, which can be added up over proxies.
+    Histogram,
+    /// The quantiles that Envoy computed, since the start of the proxy.
+    Summary,
 }
 
 /// The type of a family that is not a histogram.

@@ -11,6 +11,7 @@ mod resolve;
 mod shapes;
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hashbrown::HashSet;
 
@@ -59,6 +60,8 @@ pub struct Settings {
     pub reserved: Arc<HashSet<String>>,
     /// Whether native histograms are made too.
     pub native_histograms: bool,
+    /// Whether it is shown when the target started.
+    pub created_timestamps: bool,
 }
 
 /// Keeps what is known of a target between polls.
@@ -77,6 +80,8 @@ pub struct Builder {
     blocks: Interner,
     bounds: BoundSets,
     layout: Arc<Layout>,
+    /// Uptime at the last poll, and the start that was made out from it.
+    started: Option<(u64, f64)>,
     /// Stats whose name came twice in this poll.
     repeated: usize,
     /// The same of the poll for which the layout was made.
@@ -89,6 +94,8 @@ struct Distribution {
     bounds: Option<u32>,
     bins: Vec<Bin>,
     scale: Scale,
+    /// Kept only where summaries are wanted.
+    percentiles: Box<[(f64, f64)]>,
 }
 
 impl Builder {
@@ -111,9 +118,29 @@ impl Builder {
             blocks: Interner::default(),
             bounds: BoundSets::new(),
             layout: Arc::default(),
+            started: None,
             repeated: 0,
             repeated_before: 0,
         }
+    }
+
+    /// Makes out when the target started. Envoy's uptime is some seconds old, so that the start would
+    /// wander from poll to poll: the first one holds until the uptime falls.
+    fn make_out_start(&mut self) {
+        let [_, gauges, _] = &mut self.numbers;
+        let uptime = gauges.names.find("server.uptime");
+        let uptime = uptime
+            .and_then(|at| gauges.stats.get(at))
+            .map(|stat| stat.value);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok();
+        let made_out = uptime.zip(now).map(|(uptime, now)| {
+            let start = now.saturating_sub(Duration::from_secs(uptime));
+            (uptime, start.as_secs_f64())
+        });
+        self.started = match (self.started, made_out) {
+            (Some((before, start)), Some((uptime, _))) if uptime >= before => Some((uptime, start)),
+            (_, made_out) => made_out,
+        };
     }
 
     /// Starts a poll.
@@ -166,6 +193,12 @@ impl Builder {
         stat.value.bins.extend_from_slice(histogram.bins);
         let found = histogram::recognize(histogram.bins, histogram.percentiles, self.generation);
         stat.value.scale = found.scale;
+        if self.settings.mapping.rules().has_summaries() {
+            let values = histogram.percentiles.iter();
+            // A percentile of nothing is no number.
+            let values = values.map(|(percent, value)| (*percent, value.unwrap_or(f64::NAN)));
+            stat.value.percentiles = values.collect();
+        }
         self.generation = self.generation.or(found.generation);
     }
 
@@ -244,7 +277,11 @@ impl Builder {
             self.lay_out();
             self.repeated_before = self.repeated;
         }
+        if self.settings.created_timestamps {
+            self.make_out_start();
+        }
         Snapshot {
+            started: self.started.map(|(_, start)| start),
             scalars: self.scalars(),
             histograms: self.distributions(),
             layout: Arc::clone(&self.layout),
@@ -429,12 +466,27 @@ impl Builder {
         made
     }
 
+    /// The percentiles of each place, where any summary is wanted. None are joined there.
+    fn percentiles(&self) -> Vec<Box<[(f64, f64)]>> {
+        if !self.settings.mapping.rules().has_summaries() {
+            return Vec::new();
+        }
+        let mut made: Vec<Box<[_]>> = vec![Box::default(); self.layout.histograms.len()];
+        for stat in &self.histograms.stats {
+            if let Some(place) = stat.slot.and_then(|slot| made.get_mut(slot as usize)) {
+                place.clone_from(&stat.value.percentiles);
+            }
+        }
+        made
+    }
+
     fn distributions(&self) -> Histograms {
         let places = &self.layout.histograms;
         let mut values = Histograms {
             totals: vec![(0, 0.0); places.len()],
             buckets: vec![0; self.layout.bucket_count()],
             native: self.native_histograms(),
+            percentiles: self.percentiles(),
         };
         let generation = self.generation.unwrap_or(Generation::Current);
         let mut buckets = Vec::new();

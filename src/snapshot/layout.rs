@@ -173,7 +173,7 @@ impl Layout {
     /// Where the next series of a type goes.
     fn next_slot(&self, family_type: FamilyType) -> usize {
         match family_type {
-            FamilyType::Histogram => self.histograms.len(),
+            FamilyType::Histogram | FamilyType::Summary => self.histograms.len(),
             _ => self.scalar_labels.len(),
         }
     }
@@ -183,7 +183,7 @@ impl Layout {
     }
 
     fn push(&mut self, family_type: FamilyType, candidate: &Candidate) {
-        if family_type == FamilyType::Histogram {
+        if family_type.is_distribution() {
             let place = HistogramPlace {
                 block: candidate.block,
                 bounds: candidate.bounds,
@@ -200,7 +200,7 @@ impl Layout {
     /// says of gauges: nothing else is true of them.
     fn join(&mut self, family_type: FamilyType, slot: u32, join: Join) {
         let join = match family_type {
-            FamilyType::Histogram => return,
+            FamilyType::Histogram | FamilyType::Summary => return,
             FamilyType::Counter => Join::Sum,
             FamilyType::Gauge | FamilyType::Unknown => join,
         };
@@ -293,6 +293,11 @@ pub(super) fn lay_out(
             }
             if *last == family {
                 match description.join {
+                    // Quantiles of several cannot be told from theirs.
+                    _ if *family_type == FamilyType::Summary => {
+                        report.conflicts(name, 1);
+                        continue;
+                    }
                     None => {
                         report.conflicts(name, 1);
                         continue;
@@ -418,12 +423,13 @@ fn taken_names<'f>(
         .collect();
     present
         .iter()
-        .filter(|(_, family_type)| **family_type != FamilyType::Histogram)
+        .filter(|(_, family_type)| !family_type.is_distribution())
         .filter(|(name, _)| {
             ["_bucket", "_sum", "_count"]
                 .iter()
                 .filter_map(|suffix| name.strip_suffix(suffix))
-                .any(|base| present.get(base) == Some(&FamilyType::Histogram))
+                .filter_map(|base| present.get(base))
+                .any(|of| of.is_distribution())
         })
         .map(|(name, family_type)| (*name, *family_type))
         .collect()

@@ -13,11 +13,19 @@ import statistics
 import sys
 import tempfile
 import time
+import urllib.request
+from itertools import product
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
 
-from servers import ROOT, Envoy, Exporter, Upstream, get  # noqa: E402
+from servers import OPENER, ROOT, Envoy, Exporter, Upstream, get  # noqa: E402
+
+FORMATS = {
+    "text": "text/plain;version=0.0.4",
+    "openmetrics": "application/openmetrics-text;version=1.0.0",
+    "protobuf": "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited",
+}
 
 
 def cpu(child):
@@ -48,6 +56,20 @@ def measured(runs, child, action, *others):
     return list(zip(*rows))
 
 
+def scraped(runs, exporter, name, encoding):
+    """Size and CPU seconds of scrapes in a format and encoding."""
+    request = urllib.request.Request(
+        exporter.url + "/metrics", headers={"Accept": FORMATS[name], "Accept-Encoding": encoding})
+    sizes = []
+
+    def scrape():
+        with OPENER.open(request, timeout=60) as answer:
+            sizes.append(len(answer.read()))
+
+    (values,) = measured(runs, exporter, scrape)
+    return sizes[-1], values
+
+
 def shown(values, unit=1000):
     return f"{statistics.median(values) * unit:8.1f} ms ({min(values) * unit:.1f} .. {max(values) * unit:.1f})"
 
@@ -72,6 +94,7 @@ def bench(clusters, runs, directory, upstream):
             text = get(exporter.url + "/metrics", 60)[2]
             (own,) = measured(runs, envoy, lambda: get(envoy.admin + "/stats/prometheus", 60))
             prom = get(envoy.admin + "/stats/prometheus", 60)[2]
+            formats = [(*kind, *scraped(runs, exporter, *kind)) for kind in product(FORMATS, ("identity", "gzip", "zstd"))]
             scrape = [max(0, each - statistics.median(polls)) for each in whole]
             base = statistics.median(own)
             print(f"\n{clusters} clusters, {stats} counters and gauges; Envoy {envoy.version}, {runs} runs")
@@ -82,6 +105,10 @@ def bench(clusters, runs, directory, upstream):
                 ("Envoy's CPU, our poll", envoy_polls), ("our CPU, identity scrape", scrape),
             ):
                 print(f"  {name:<40} {shown(values)}  ratio {statistics.median(values) / base:.2f}")
+            for name, encoding, size, values in formats:
+                # Each of these polls first, so that nothing is shared with the one before.
+                values = [max(0, each - statistics.median(polls)) for each in values]
+                print(f"  {name + ', ' + encoding:<24} {size:11,} bytes, our CPU {shown(values)}")
             print(
                 f"  our RSS: {start:.1f} MiB before the first poll, {memory(exporter):.1f} MiB now, "
                 f"{memory(exporter, 'VmHWM'):.1f} MiB at most; Envoy's {memory(envoy):.1f} MiB")

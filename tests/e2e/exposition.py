@@ -101,7 +101,7 @@ def _sample(line, families, series, current, strict):
         family = families.setdefault(name, Family(name))
     if strict:
         names = [label for label, _ in labels]
-        if names != sorted(set(names)) and [n for n in names if n != "le"] != sorted(set(names) - {"le"}):
+        if names != sorted(set(names)) and [n for n in names if n not in ("le", "quantile")] != sorted(set(names) - {"le", "quantile"}):
             raise Malformed("labels out of order, or twice")
     key = (name, canonical(labels))
     if strict and key in series:

@@ -6,6 +6,7 @@ import math
 import re
 import subprocess
 import threading
+import time
 import urllib.parse
 import urllib.request
 import zlib
@@ -291,3 +292,40 @@ def test_quantiles_of_native_histograms_are_envoys(newest_envoy, children, tmp_p
     assert prometheus.query(f"{series[:series.index('{')]}_bucket") == []
     with capsys.disabled():
         print(f"\nnative quantiles: {compared} compared, at most {worst:.2%} off", end=" ")
+
+
+def test_created_timestamps_are_the_start_of_the_proxy(newest_envoy, children, tmp_path):
+    begun = time.time()
+    newest_envoy.request(0, 200)
+    table = tmp_path / "t.yaml"
+    table.write_text("rules: [{stat: http.downstream_rq_time, form: summary}]\n")
+    exporter = Exporter(
+        tmp_path, "--envoy.admin-address", newest_envoy.admin, "--envoy.poll-interval", "200ms",
+        "--mapping", f"standard,{table}", "--created-timestamps")
+    children(exporter)
+    exporter.wait_ready_target()
+
+    def created():
+        accept = {"Accept": "application/openmetrics-text;version=1.0.0"}
+        found = {}
+        for family in openmetrics(get(exporter.url + "/metrics", headers=accept)[2]):
+            if parity.OF_OUR_OWN.fullmatch(family.name) or family.type not in ("counter", "histogram", "summary"):
+                continue
+            names = {(sample.name, frozenset(sample.labels.items())): sample.value for sample in family.samples}
+            starts = {key: value for key, value in names.items() if key[0].endswith("_created")}
+            assert starts, family.name
+            found.update(starts)
+        return found
+
+    first = created()
+    # The uptime that Envoy tells is as old as its last flush of stats.
+    assert len(first) > 200 and all(abs(value - begun) < 10 for value in first.values())
+    wait_for("more polls", lambda: polls(exporter) > 8)
+    assert created() == first
+    # In text 0.0.4 there is none.
+    assert "_created{" not in exporter.metrics() and "_created " not in exporter.metrics()
+
+
+def polls(exporter):
+    line = next(line for line in exporter.metrics("envoy_exporter_polls_total").splitlines() if 'outcome="success"' in line)
+    return float(line.split()[-1])

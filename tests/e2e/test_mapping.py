@@ -249,3 +249,28 @@ def test_the_examples_are_valid():
     for example in sorted((ROOT / "mappings/examples").glob("*.yaml")):
         done = run("check", "--mapping", example)
         assert done.returncode == 0 and "warning" not in done.stdout, done.stdout + done.stderr
+
+
+def test_summaries_are_envoys_own_quantiles(tmp_path, captures):
+    table = tmp_path / "t.yaml"
+    table.write_text("rules: [{stat: cluster.upstream_rq_time, form: summary}]\n")
+    folder = captures("1.40.0/edge")
+    text = once(f"file://{folder}", "--mapping", table)
+    families, series = exposition.read(text)
+    promtool_check(text)
+    assert families["envoy_cluster_upstream_rq_time"].type == "summary"
+    details = json.loads((folder / "histograms.json").read_text())["stats"][0]["histograms"]
+    compared = 0
+    for detail in details["details"]:
+        match = re.fullmatch(r"cluster\.(\w+)\.upstream_rq_time", detail["name"])
+        if not match:
+            continue
+        for percent, value in zip(details["supported_percentiles"], detail["percentiles"]):
+            key = ("envoy_cluster_upstream_rq_time", frozenset({
+                ("envoy_cluster_name", match.group(1)), ("quantile", repr(round(percent / 100, 6)).removesuffix(".0"))}))
+            shown = float(series[key][0])
+            want = value["cumulative"]
+            assert (math.isnan(shown) and want is None) or shown == want, (key, want)
+            compared += 1
+    assert compared > 30
+    once(f"file://{folder}", "--mapping", table, "--format", "openmetrics")

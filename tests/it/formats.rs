@@ -30,6 +30,7 @@ fn settings() -> Settings {
         limits: Limits::default(),
         reserved: Arc::default(),
         native_histograms: true,
+        created_timestamps: false,
     }
 }
 

@@ -96,10 +96,10 @@ impl Resolver<'_> {
             mapped.labels.set(label.to_owned(), value.to_owned());
         }
         let is_histogram = mapped.family_type == FamilyType::Histogram;
-        let mut bounds = if is_histogram {
-            self.chosen_bounds(&mapped, details.bounds)
-        } else {
-            0
+        let mut bounds = match mapped.family_type {
+            FamilyType::Histogram => self.chosen_bounds(&mapped, details.bounds),
+            FamilyType::Summary => self.bounds.intern(Bounds::of_family(&[], Factor::ONE)),
+            FamilyType::Counter | FamilyType::Gauge | FamilyType::Unknown => 0,
         };
         let mut parts = Parts::ALL;
         if !self.relabel.is_empty() {

@@ -27,6 +27,7 @@ fn suffixes(kind: &str) -> &'static [&'static str] {
     match kind {
         "counter" => &["_total", "_created"],
         "histogram" => &["_bucket", "_sum", "_count", "_created"],
+        "summary" => &["", "_sum", "_count", "_created"],
         "info" => &["_info"],
         "gauge" | "unknown" => &[""],
         other => panic!("type {other}"),

@@ -124,6 +124,9 @@ fn belongs(sample: &str, family: &str, kind: &str) -> bool {
     if kind == "histogram" {
         let suffix = sample.strip_prefix(family);
         matches!(suffix, Some("_bucket" | "_sum" | "_count"))
+    } else if kind == "summary" {
+        let suffix = sample.strip_prefix(family);
+        matches!(suffix, Some("" | "_sum" | "_count"))
     } else {
         sample == family
     }

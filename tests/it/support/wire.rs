@@ -20,7 +20,15 @@ pub struct Family {
 #[derive(Debug)]
 pub enum Value {
     Number(f64),
+    Summary(Summary),
     Histogram(Histogram),
+}
+
+#[derive(Debug, Default)]
+pub struct Summary {
+    pub count: u64,
+    pub sum: f64,
+    pub quantiles: Vec<(f64, f64)>,
 }
 
 #[derive(Debug, Default)]
@@ -172,11 +180,30 @@ fn metric(bytes: &[u8], kind: u64) -> (BTreeMap<String, String>, Value) {
                 assert!(found.is_none() && number.len() == 1 && number[0].0 == 1);
                 found = Some(Value::Number(number[0].1.double()));
             }
+            (4, 2) => found = Some(Value::Summary(summary(value.bytes()))),
             (7, 4) => found = Some(Value::Histogram(histogram(value.bytes()))),
             (number, kind) => panic!("field {number} of a series of type {kind}"),
         }
     }
     (labels, found.expect("a series has a value"))
+}
+
+fn summary(bytes: &[u8]) -> Summary {
+    let mut found = Summary::default();
+    for (number, value) in fields(bytes) {
+        match number {
+            1 => found.count = value.varint(),
+            2 => found.sum = value.double(),
+            3 => {
+                let quantile = fields(value.bytes());
+                assert_eq!((quantile[0].0, quantile[1].0), (1, 2));
+                let pair = (quantile[0].1.double(), quantile[1].1.double());
+                found.quantiles.push(pair);
+            }
+            other => panic!("field {other} of a summary"),
+        }
+    }
+    found
 }
 
 fn histogram(bytes: &[u8]) -> Histogram {
@@ -221,6 +248,16 @@ pub fn samples(families: &[Family]) -> BTreeMap<Series, u64> {
             let histogram = match value {
                 Value::Number(number) => {
                     add(name, labels, *number);
+                    continue;
+                }
+                Value::Summary(summary) => {
+                    for (quantile, value) in &summary.quantiles {
+                        let mut labels = labels.clone();
+                        labels.insert("quantile".to_owned(), quantile.to_string());
+                        add(name, &labels, *value);
+                    }
+                    add(&format!("{name}_sum"), labels, summary.sum);
+                    add(&format!("{name}_count"), labels, summary.count as f64);
                     continue;
                 }
                 Value::Histogram(histogram) => histogram,
