@@ -4,7 +4,7 @@
 mod tools;
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -17,7 +17,7 @@ use warp::http::HeaderValue;
 use warp::http::header::{ACCEPT, ACCEPT_ENCODING};
 
 use crate::cli::{Cli, Command, Flags};
-use crate::config::Config;
+use crate::config::{self, Config, Overrides};
 use crate::exposition::serve::Server;
 use crate::exposition::{Body, Selection, Shape, own};
 use crate::histogram::native;
@@ -25,16 +25,23 @@ use crate::negotiate::{Format, negotiate};
 use crate::poll::{Handle, Poller, Schedule, Task};
 use crate::telemetry::Telemetry;
 use crate::transport::{AdminAddress, Transport};
+use crate::web::LiveConfig;
 use crate::{capture, status, web};
 
 /// Runs the program.
 pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let flags = &cli.flags;
     match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve(flags, load(flags)?).await,
+        Command::Serve => {
+            let (config, live) = load_both(flags, &flags.overrides())?;
+            serve(flags, config, live).await
+        }
         Command::Demo => demo(flags).await,
         Command::Once { format } => once(load(flags)?, format.into()).await,
-        Command::Check => tools::check(flags, load(flags)?).await,
+        Command::Check => {
+            let (config, live) = load_both(flags, &flags.overrides())?;
+            tools::check(flags, config, &live).await
+        }
         Command::Explain { stats } => tools::explain(flags, load(flags)?, &stats).await,
         Command::Coverage { suggest } => tools::coverage(load(flags)?, suggest).await,
         Command::Capture { dir } => save(load(flags)?, &dir).await,
@@ -43,7 +50,27 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 }
 
 fn load(flags: &Flags) -> anyhow::Result<Config> {
-    Config::load(&flags.overrides()).context("the configuration is not valid")
+    Config::load(&flags.overrides()).context(INVALID)
+}
+
+/// Said before every mistake in it.
+const INVALID: &str = "the configuration is not valid";
+
+/// The configuration and the web configuration, with the mistakes of both.
+fn load_both(flags: &Flags, overrides: &Overrides) -> anyhow::Result<(Config, LiveConfig)> {
+    let open = |path: &PathBuf| LiveConfig::open(path).map_err(|error| error.0);
+    let live = flags
+        .web_config_file
+        .as_ref()
+        .map_or(Ok(LiveConfig::default()), open);
+    match (Config::load(overrides), live) {
+        (Ok(config), Ok(live)) => Ok((config, live)),
+        (config, live) => {
+            let mut errors = config.err().map(|error| error.0).unwrap_or_default();
+            errors.extend(live.err().unwrap_or_default());
+            Err(config::Error(errors)).context(INVALID)
+        }
+    }
 }
 
 /// What scrapes are answered from.
@@ -136,8 +163,13 @@ fn reserved(telemetry: &Telemetry) -> Arc<HashSet<String>> {
     Arc::new(own::reserved(telemetry.names()).collect())
 }
 
-async fn serve(flags: &Flags, config: Config) -> anyhow::Result<ExitCode> {
-    let options = web::Options::new(&flags.telemetry_path, flags.max_requests)?;
+async fn serve(flags: &Flags, config: Config, live: LiveConfig) -> anyhow::Result<ExitCode> {
+    let mut options = web::Options::new(&flags.telemetry_path, flags.max_requests)?;
+    for warning in live.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let tls = live.is_tls();
+    options.web_config = Arc::new(live);
     let mut listeners = Vec::new();
     for address in &flags.listen {
         listeners.push(address.bind().await?);
@@ -154,7 +186,7 @@ async fn serve(flags: &Flags, config: Config) -> anyhow::Result<ExitCode> {
         telemetry_path: flags.telemetry_path.clone(),
     });
     for listener in &listeners {
-        tracing::info!(address = %listener, path = flags.telemetry_path, "listening");
+        tracing::info!(address = %listener, tls, path = flags.telemetry_path, "listening");
     }
     let mut polling = JoinSet::new();
     for task in tasks {
@@ -177,9 +209,9 @@ fn telemetry() -> anyhow::Result<Arc<Telemetry>> {
 async fn demo(flags: &Flags) -> anyhow::Result<ExitCode> {
     let mut overrides = flags.overrides();
     overrides.admin_address = Some(AdminAddress::Demo);
-    let config = Config::load(&overrides).context("the configuration is not valid")?;
+    let (config, live) = load_both(flags, &overrides)?;
     tracing::info!("the demo proxy is a capture with moving counters; no Envoy is asked");
-    serve(flags, config).await
+    serve(flags, config, live).await
 }
 
 fn tasks(config: &Config, telemetry: &Arc<Telemetry>) -> anyhow::Result<Vec<Task>> {
@@ -269,6 +301,6 @@ async fn save(config: Config, dir: &Path) -> anyhow::Result<ExitCode> {
 /// Asks the exporter that these flags would have started.
 async fn healthcheck(flags: &Flags) -> anyhow::Result<ExitCode> {
     let address = flags.listen.first().context("no address")?;
-    web::healthcheck(address).await?;
+    web::healthcheck(address, flags.web_config_file.is_some()).await?;
     Ok(ExitCode::SUCCESS)
 }

@@ -38,7 +38,7 @@ pub enum Command {
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
     },
-    /// Validate configuration and mapping without starting
+    /// Validate configuration, mapping and web configuration without starting
     Check,
     /// Show how stat names are mapped
     Explain {
@@ -184,6 +184,15 @@ pub struct Flags {
         global = true
     )]
     pub telemetry_path: String,
+
+    /// Web configuration file of the Prometheus exporter-toolkit: TLS, users, headers, rate limit
+    #[arg(
+        long = "web.config.file",
+        env = "ENVOY_EXPORTER_WEB_CONFIG_FILE",
+        value_name = "FILE",
+        global = true
+    )]
+    pub web_config_file: Option<PathBuf>,
 
     /// Scrapes served at the same time; more get 503
     #[arg(long = "web.max-requests", env = "ENVOY_EXPORTER_WEB_MAX_REQUESTS", value_name = "COUNT", default_value_t = 40, value_parser = parse_count, global = true)]

@@ -5,9 +5,17 @@
 //! [`Backend`], so that this module knows nothing of targets or polls. A body is streamed as it is
 //! read; a client that stops reading holds one piece of it, or its share of a compressed body, and
 //! its own connection, for a bounded time.
+//!
+//! A web configuration file ([`LiveConfig`]) adds TLS, users, headers and a rate limit. It stands
+//! before every path, that of the health check too.
 
+mod accept;
+mod auth;
+mod config;
 mod healthcheck;
 mod listen;
+mod live;
+mod rate;
 mod stall;
 
 use std::convert::Infallible;
@@ -22,15 +30,19 @@ use tokio::sync::Semaphore;
 use warp::Filter;
 use warp::http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
-    VARY, X_CONTENT_TYPE_OPTIONS,
+    RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use warp::reply::{Reply as _, Response};
 
 use crate::negotiate::{self, Encoding};
 
+use live::Denial;
+
+pub use config::WebConfigError;
 pub use healthcheck::{HealthError, healthcheck};
 pub use listen::{ListenAddress, ListenError, Listener, serve};
+pub use live::LiveConfig;
 
 /// The pieces of a scrape's body.
 pub type Pieces = Pin<Box<dyn Stream<Item = Bytes> + Send + Sync>>;
@@ -135,6 +147,8 @@ pub struct Options {
     pub stall_timeout: Duration,
     /// Time for responses under way when the program stops.
     pub drain_timeout: Duration,
+    /// TLS, users, headers and rate limit.
+    pub web_config: Arc<LiveConfig>,
 }
 
 /// Options that cannot be used.
@@ -166,6 +180,7 @@ impl Options {
             header_timeout: Duration::from_mins(2),
             stall_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(10),
+            web_config: Arc::default(),
         })
     }
 
@@ -251,8 +266,14 @@ impl Site {
     ) -> Response {
         let handler = self.options.handler(path);
         let mut under_way = UnderWay::new(&*self.backend, handler);
+        let config = self.options.web_config.current();
         // A handler that panics is the fault of one request, not of the process.
-        let answer = std::panic::AssertUnwindSafe(self.handle(handler, method, query, headers));
+        let answer = std::panic::AssertUnwindSafe(async {
+            match self.options.web_config.admit(&config, &headers).await {
+                Ok(()) => self.handle(handler, method, query, headers).await,
+                Err(denial) => denied(denial),
+            }
+        });
         let mut response = answer
             .catch_unwind()
             .await
@@ -260,6 +281,9 @@ impl Site {
         under_way.code = response.status().as_u16();
         let headers = response.headers_mut();
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        for (name, value) in &config.headers {
+            headers.insert(name, value.clone());
+        }
         if method == Method::HEAD {
             *response.body_mut() = warp::reply().into_response().into_body();
         }
@@ -342,6 +366,25 @@ fn families(query: &str) -> Vec<String> {
         .filter(|(key, _)| key == "name[]")
         .map(|(_, value)| value.into_owned())
         .collect()
+}
+
+/// The answer to a request that the web configuration does not let in.
+fn denied(denial: Denial) -> Response {
+    match denial {
+        Denial::TooMany => plain(StatusCode::TOO_MANY_REQUESTS, "too many requests\n"),
+        Denial::Unauthorized => {
+            let mut response = plain(StatusCode::UNAUTHORIZED, "unauthorized\n");
+            let basic = HeaderValue::from_static("Basic");
+            response.headers_mut().insert(WWW_AUTHENTICATE, basic);
+            response
+        }
+        Denial::Busy => {
+            let text = "too many passwords to check at the same time\n";
+            let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, text);
+            response.headers_mut().insert(RETRY_AFTER, 1.into());
+            response
+        }
+    }
 }
 
 fn plain(status: StatusCode, text: impl Into<String>) -> Response {

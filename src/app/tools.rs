@@ -20,12 +20,17 @@ use crate::snapshot::Snapshot;
 use crate::stat::StatType;
 use crate::telemetry::Telemetry;
 use crate::transport::{AdminAddress, Query, Transport};
+use crate::web::LiveConfig;
 
 /// Says that everything is valid, and what is worth a second look; with a target also what of it
 /// would have no series.
-pub(super) async fn check(flags: &Flags, config: Config) -> anyhow::Result<ExitCode> {
+pub(super) async fn check(
+    flags: &Flags,
+    config: Config,
+    live: &LiveConfig,
+) -> anyhow::Result<ExitCode> {
     let mut stdout = std::io::stdout().lock();
-    for advice in config.mapping.advice() {
+    for advice in config.mapping.advice().into_iter().chain(live.warnings()) {
         writeln!(stdout, "warning: {advice}")?;
     }
     let targets = config.targets.len();

@@ -1,4 +1,5 @@
-//! Listening: addresses, sockets, and the loop that gives connections to hyper.
+//! Listening: addresses, sockets, and the loop that gives connections to hyper,
+//! encrypted where the web configuration says so.
 
 use std::fmt;
 use std::io;
@@ -16,13 +17,14 @@ use hyper::service::{Service as _, service_fn};
 use hyper::{Request, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::stall::Guarded;
-use super::{Backend, Options, Site, routes};
+use super::{Backend, Options, Site, accept, routes};
 
 /// How long accepting rests after it failed, as it does when descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -232,6 +234,8 @@ pub async fn serve(
         site: Site::new(backend, options),
         stopped,
     });
+    let mut watching = JoinSet::new();
+    watching.spawn(Arc::clone(&server.site.options.web_config).watch());
     let mut loops = JoinSet::new();
     for listener in listeners {
         loops.spawn(Arc::clone(&server).accept(listener));
@@ -280,10 +284,7 @@ impl Server {
             };
             let server = Arc::clone(&self);
             connections.spawn(async move {
-                match connection {
-                    Connection::Tcp(stream) => server.converse(stream).await,
-                    Connection::Unix(stream) => server.converse(stream).await,
-                }
+                server.welcome(connection).await;
                 drop(place);
             });
         }
@@ -291,10 +292,48 @@ impl Server {
         while connections.join_next().await.is_some() {}
     }
 
+    /// Encrypts a connection, where that is configured, and answers its requests.
+    async fn welcome(&self, connection: Connection) {
+        let limit = self.site.options.stall_timeout;
+        let Some(config) = self.site.options.web_config.tls() else {
+            return match connection {
+                Connection::Tcp(stream) => self.converse(Guarded::new(stream, limit)).await,
+                Connection::Unix(stream) => self.converse(Guarded::new(stream, limit)).await,
+            };
+        };
+        match connection {
+            Connection::Tcp(mut stream) => {
+                let speaks_tls = self.unless_stopped(accept::speaks_tls(&mut stream));
+                if speaks_tls.await == Some(true) {
+                    self.encrypt(Guarded::new(stream, limit), config).await;
+                }
+            }
+            Connection::Unix(stream) => self.encrypt(Guarded::new(stream, limit), config).await,
+        }
+    }
+
+    async fn encrypt<S>(&self, stream: S, config: Arc<ServerConfig>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let shaken = self.unless_stopped(accept::shake_hands(stream, config));
+        if let Some(stream) = shaken.await.flatten() {
+            self.converse(stream).await;
+        }
+    }
+
+    /// What a future gives, unless the end comes first.
+    async fn unless_stopped<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        let mut stopped = self.stopped.clone();
+        tokio::select! {
+            value = future => Some(value),
+            () = is_set(&mut stopped) => None,
+        }
+    }
+
     /// Answers the requests of one connection.
     async fn converse(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let options = &self.site.options;
-        let stream = Guarded::new(stream, options.stall_timeout);
         let answers = TowerToHyperService::new(warp::service(routes(Arc::clone(&self.site))));
         let asked = AtomicBool::new(false);
         let service = service_fn(|mut request: Request<Incoming>| {

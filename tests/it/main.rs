@@ -28,3 +28,5 @@ mod regression;
 /// Scrapes over real sockets.
 mod scrape;
 mod support;
+/// TLS, users, headers and rate limit of the web configuration.
+mod tls_auth;

@@ -10,6 +10,8 @@ pub mod fake_envoy;
 pub mod openmetrics;
 /// A reader of the text format, written from its specification.
 pub mod prom;
+/// Certificates, and clients with them.
+pub mod tls;
 /// A reader of delimited protobuf, written from the wire format's specification.
 pub mod wire;
 

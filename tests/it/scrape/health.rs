@@ -9,7 +9,7 @@ use crate::support::fake_envoy::{Answer, FakeEnvoy, ok, status};
 
 async fn ask(address: &str) -> Result<(), String> {
     let address: ListenAddress = address.parse().unwrap();
-    let asked = healthcheck(&address).await;
+    let asked = healthcheck(&address, false).await;
     asked.map_err(|error| error.to_string())
 }
 

@@ -4,14 +4,18 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
 use super::exporter::PATIENCE;
+use super::tls::server_name;
 
 /// Either kind of socket.
 trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -66,6 +70,18 @@ impl Client {
         };
         Ok(Self {
             socket,
+            buffer: BytesMut::new(),
+        })
+    }
+
+    /// Connects by TLS, or says why that is refused.
+    pub async fn try_connect_tls(address: &str, config: Arc<ClientConfig>) -> io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        let stream = TlsConnector::from(config)
+            .connect(server_name(), stream)
+            .await?;
+        Ok(Self {
+            socket: Box::new(stream),
             buffer: BytesMut::new(),
         })
     }
