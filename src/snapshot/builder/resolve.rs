@@ -8,11 +8,11 @@ use super::super::layout::{Bounds, Description, Kind, Parts, number};
 use super::super::names::Interner;
 use super::super::{DropReason, Limits};
 use super::group::{Group, Resolved};
-use super::shapes::{Plan, Shapes};
+use super::shapes::{Plan, Ready, Shapes};
 use crate::family::{Factor, FamilyType};
 use crate::histogram::DEFAULT_BOUNDS;
 use crate::mapping::endpoints::Endpoints;
-use crate::mapping::scopes::Scopes;
+use crate::mapping::scopes::{STAND_IN, Scopes};
 use crate::mapping::{BoundsFrom, Mapped, Mapping, Verdict};
 use crate::names::{self, Labels};
 use crate::relabel;
@@ -94,6 +94,9 @@ impl Resolver<'_> {
         stat_type: Option<StatType>,
         details: &Details<'_>,
     ) -> Resolved {
+        if let Some(resolved) = self.ready(name, stat_type) {
+            return resolved;
+        }
         let verdict = self.verdict(name, stat_type, details.text);
         let mut mapped = match verdict {
             Verdict::Mapped(mapped) => mapped,
@@ -128,13 +131,7 @@ impl Resolver<'_> {
         }
         let kind = Kind {
             family: self.families.intern(&mapped.family, mapped.family_type),
-            description: self.descriptions.intern(Description {
-                help: mapped.help.into(),
-                unit: mapped.unit,
-                factor: mapped.factor,
-                join: mapped.join,
-                described: mapped.described,
-            }),
+            description: self.descriptions.intern(Description::of(&mapped)),
             bounds,
             parts,
         };
@@ -142,9 +139,65 @@ impl Resolver<'_> {
         Resolved::series(self.kinds.intern(kind), block)
     }
 
+    /// The series of a number whose shape is known, where nothing needs to look at it: no rule of
+    /// relabeling, and no limit that it might be over.
+    fn ready(&mut self, name: &str, stat_type: Option<StatType>) -> Option<Resolved> {
+        let is_number = matches!(stat_type, Some(StatType::Counter | StatType::Gauge));
+        if !is_number || !self.relabel.is_empty() {
+            return None;
+        }
+        let found = self.shapes.plan(self.mapping, self.scopes, name, stat_type);
+        let (
+            Plan::Hole {
+                mapped,
+                label,
+                ready,
+            },
+            scope,
+        ) = found?
+        else {
+            return None;
+        };
+        if ready.is_none() {
+            let mut labels = mapped.labels.clone();
+            for (label, value) in self.target_labels.iter() {
+                labels.set(label.to_owned(), value.to_owned());
+            }
+            let long = |value: &str| value.len() > self.limits.label_value_bytes;
+            let is_whole = labels.value(label) == Some(STAND_IN);
+            if !is_whole
+                || labels.len() > self.limits.labels
+                || labels.iter().any(|(_, value)| long(value))
+            {
+                return None;
+            }
+            let block = labels.to_block();
+            let (before, after) = block.split_once(STAND_IN)?;
+            *ready = Some(Ready {
+                kind: self.kinds.intern(Kind {
+                    family: self.families.intern(&mapped.family, mapped.family_type),
+                    description: self.descriptions.intern(Description::of(mapped)),
+                    bounds: 0,
+                    parts: Parts::ALL,
+                }),
+                before: before.into(),
+                after: after.into(),
+            });
+        }
+        let ready = ready.as_ref()?;
+        if scope.len() > self.limits.label_value_bytes {
+            return None;
+        }
+        let mut block = String::with_capacity(ready.before.len() + scope.len() + ready.after.len());
+        block.push_str(&ready.before);
+        names::push_escaped_label_value(&mut block, scope);
+        block.push_str(&ready.after);
+        Some(Resolved::series(ready.kind, self.blocks.intern(&block)))
+    }
+
     fn verdict(&mut self, name: &str, stat_type: Option<StatType>, text: Option<&str>) -> Verdict {
         match self.shapes.plan(self.mapping, self.scopes, name, stat_type) {
-            Some((Plan::Hole { mapped, label }, scope)) => {
+            Some((Plan::Hole { mapped, label, .. }, scope)) => {
                 let mut mapped = mapped.as_ref().clone();
                 mapped.labels.set(label.clone(), scope.to_owned());
                 Verdict::Mapped(mapped)
@@ -289,6 +342,18 @@ impl Families {
         self.list.push(key.clone());
         self.index.insert(key, at);
         at
+    }
+}
+
+impl Description {
+    fn of(mapped: &Mapped) -> Self {
+        Self {
+            help: mapped.help.as_str().into(),
+            unit: mapped.unit,
+            factor: mapped.factor,
+            join: mapped.join,
+            described: mapped.described,
+        }
     }
 }
 

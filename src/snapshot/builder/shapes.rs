@@ -18,11 +18,24 @@ use crate::stat::StatType;
 #[derive(Debug)]
 pub(super) enum Plan {
     /// The table's verdict, with the stand-in as the value of this label.
-    Hole { mapped: Box<Mapped>, label: String },
+    Hole {
+        mapped: Box<Mapped>,
+        label: String,
+        /// What all stats of the shape share, once it is worked out.
+        ready: Option<Ready>,
+    },
     /// The verdict holds no scope name.
     Same(Box<Verdict>),
     /// Each stat is mapped by itself.
     None,
+}
+
+/// The series of a shape: its kind, and the text of its labels around the scope's name.
+#[derive(Debug)]
+pub(super) struct Ready {
+    pub(super) kind: u32,
+    pub(super) before: Box<str>,
+    pub(super) after: Box<str>,
 }
 
 /// Plans by shape.
@@ -64,7 +77,7 @@ impl Shapes {
         scopes: &Scopes,
         name: &'n str,
         stat_type: Option<StatType>,
-    ) -> Option<(&Plan, &'n str)> {
+    ) -> Option<(&mut Plan, &'n str)> {
         if !mapping.reads_scopes_alike() || stat_type == Some(StatType::TextReadout) {
             return None;
         }
@@ -91,7 +104,7 @@ impl Shapes {
             let plan = Plan::new(mapping, scopes, &shape);
             self.plans.insert(key, plan);
         }
-        Some((self.plans.get(&shape)?, scope))
+        Some((self.plans.get_mut(&shape)?, scope))
     }
 }
 
@@ -122,6 +135,7 @@ impl Plan {
             [(label, true)] => Self::Hole {
                 label: label.clone(),
                 mapped: Box::new(mapped),
+                ready: None,
             },
             _ => Self::None,
         }
@@ -191,7 +205,7 @@ mod tests {
                 let want =
                     mapping.map(&scopes, &Endpoints::default(), name, Some(*stat_type), None);
                 let got = match plan {
-                    Plan::Hole { mapped, label } => {
+                    Plan::Hole { mapped, label, .. } => {
                         let mut mapped = mapped.as_ref().clone();
                         mapped.labels.set(label.clone(), scope.to_owned());
                         Verdict::Mapped(mapped)
