@@ -121,7 +121,7 @@ def bench(clusters, runs, directory, upstream):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clusters", type=int, nargs="+", default=[20, 2000])
-    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--runs", type=int, default=5)
     arguments = parser.parse_args()
     os.environ.setdefault("ENVOY_EXPORTER_BINARY", str(ROOT / "target/release/envoy-exporter"))
     upstream = Upstream()
