@@ -162,11 +162,11 @@ impl Transport {
     pub fn open(address: AdminAddress, options: Options) -> Result<Self, Error> {
         let source = match &address {
             AdminAddress::Url(url) => Source::Http {
-                client: client(&address, client_builder())?,
+                client: client(&address, client_builder(url.scheme() == "https"))?,
                 base: url.clone(),
             },
             AdminAddress::Unix(path) => Source::Http {
-                client: client(&address, client_builder().unix_socket(path.clone()))?,
+                client: client(&address, client_builder(false).unix_socket(path.clone()))?,
                 base: unix_base(&address)?,
             },
             AdminAddress::File(path) => Source::File(path.clone()),
@@ -265,10 +265,17 @@ impl<F: FnMut(&[u8]) -> ControlFlow<()> + Send> Pieces<'_, F> {
     }
 }
 
-fn client_builder() -> reqwest::ClientBuilder {
+fn client_builder(is_https: bool) -> reqwest::ClientBuilder {
     // One TLS provider for the whole program; a second call finds it installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder()
+    let builder = reqwest::Client::builder();
+    let builder = if is_https {
+        builder
+    } else {
+        // Authorities are not looked for where none is needed: an image may have none.
+        builder.tls_certs_only([])
+    };
+    builder
         .http1_only()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())

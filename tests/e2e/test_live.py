@@ -200,3 +200,12 @@ def test_a_capture_reads_as_the_proxy_did(newest_envoy, children, tmp_path):
     assert not list(folder.glob("*config*"))
     again = run("capture", folder, "--envoy.admin-address", newest_envoy.admin)
     assert again.returncode == 1 and "not empty" in again.stderr
+
+
+def test_without_certificate_authorities(newest_envoy):
+    """An image may hold none, and plain HTTP needs none."""
+    none = {"SSL_CERT_FILE": "/no/such/file", "SSL_CERT_DIR": "/no/such/dir"}
+    done = run("once", "--envoy.admin-address", newest_envoy.admin, env=none)
+    assert done.returncode == 0, done.stderr
+    done = run("once", "--envoy.admin-address", "https://127.0.0.1:1", env=none)
+    assert done.returncode == 1 and "CA certificates" in done.stderr
