@@ -162,12 +162,6 @@ impl Mapping {
         }
     }
 
-    /// The type that the catalogue expects of a stat whose type Envoy did not say.
-    pub fn expected_type(&self, scopes: &Scopes, name: &str) -> Option<StatType> {
-        let (_, _, entry) = self.describe(scopes, name);
-        entry.map(|entry| entry.stat_type)
-    }
-
     /// What a stat of this base name becomes when it has no tags.
     pub fn map_base(&self, base: &str, stat_type: Option<StatType>) -> Verdict {
         let extraction = Extraction {

@@ -2,7 +2,8 @@
 //! publishes a snapshot that every reader shares.
 //!
 //! A target never gets two requests at a time: the task owns the transport. One deadline bounds a
-//! whole poll. Decoding runs on a blocking thread, so that a large answer holds up no scrape; if it
+//! whole poll. Stats are read as they come, a small piece at a time; what takes long once they are
+//! all there runs on a blocking thread, so that a large answer holds up no scrape. If any of it
 //! panics, the poll counts as failed and the next one starts afresh.
 
 mod target;
@@ -81,7 +82,7 @@ pub struct Poller {
     transport: Transport,
     timeout: Duration,
     settings: Settings,
-    /// Absent only while a blocking thread has it, and after a panic there.
+    /// Absent only while an answer or a blocking thread has it, and after a panic there.
     builder: Option<Box<Builder>>,
 }
 

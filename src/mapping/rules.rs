@@ -18,6 +18,7 @@ pub struct Rules {
     list: Vec<Compiled>,
     /// The first token of each pattern, when it is fixed.
     roots: Vec<Option<String>>,
+    has_summaries: bool,
 }
 
 /// A compiled rule.
@@ -78,6 +79,7 @@ impl Rules {
         for written in rules {
             match Compiled::new(file, written) {
                 Ok(rule) => {
+                    self.has_summaries |= rule.form == Some(HistogramForm::Summary);
                     self.roots.push(rule.pattern.root().map(str::to_owned));
                     self.list.push(rule);
                 }
@@ -92,8 +94,7 @@ impl Rules {
 
     /// Whether any rule asks for summaries.
     pub fn has_summaries(&self) -> bool {
-        let wants = |rule: &Compiled| rule.form == Some(HistogramForm::Summary);
-        self.list.iter().any(wants)
+        self.has_summaries
     }
 
     /// Every rule.

@@ -102,7 +102,8 @@ pub const STAND_IN: &str = "\u{1}any\u{1}";
 
 impl Scopes {
     fn knows(&self, rule: usize, name: &str) -> bool {
-        name == STAND_IN || self.holds(rule, name)
+        let mut names = self.names.get(&rule).into_iter();
+        name == STAND_IN || names.any(|names| names.contains(name))
     }
 
     /// Where the longest known scope name from `start` on ends.
@@ -117,12 +118,6 @@ impl Scopes {
             name.get(start..*dot)
                 .is_some_and(|scope| self.knows(rule, scope))
         })
-    }
-
-    fn holds(&self, rule: usize, name: &str) -> bool {
-        self.names
-            .get(&rule)
-            .is_some_and(|names| names.contains(name))
     }
 }
 

@@ -303,18 +303,13 @@ pub(super) fn lay_out(
                 continue;
             }
             if *last == family {
-                match description.join {
-                    // Quantiles of several cannot be told from theirs.
-                    _ if *family_type == FamilyType::Summary => {
-                        report.conflicts(name, 1);
-                        continue;
-                    }
-                    None => {
-                        report.conflicts(name, 1);
-                        continue;
-                    }
-                    Some(join) => layout.join(*family_type, *slot, join),
-                }
+                // Quantiles of several cannot be told from theirs.
+                let may_join = *family_type != FamilyType::Summary;
+                let Some(join) = description.join.filter(|_| may_join) else {
+                    report.conflicts(name, 1);
+                    continue;
+                };
+                layout.join(*family_type, *slot, join);
             } else {
                 let here = layout.next_slot(*family_type);
                 if here - start >= legend.limits.series_per_family

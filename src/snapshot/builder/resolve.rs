@@ -1,5 +1,6 @@
 //! From a stat's name to the numbers of its family, labels and description.
 
+use std::hash::Hash;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -18,26 +19,21 @@ use crate::names::{self, Labels};
 use crate::relabel;
 use crate::stat::StatType;
 
-/// Names and types of families by number.
-#[derive(Debug, Default)]
-pub(super) struct Families {
-    pub(super) list: Vec<(Box<str>, FamilyType)>,
-    index: HashMap<(Box<str>, FamilyType), u32>,
+/// Things that are there once each, by number.
+#[derive(Debug)]
+pub(super) struct Numbered<T> {
+    pub(super) list: Vec<T>,
+    index: HashMap<T, u32>,
 }
 
-/// What numbers mean, by number.
-#[derive(Debug, Default)]
-pub(super) struct Descriptions {
-    pub(super) list: Vec<Description>,
-    index: HashMap<Description, u32>,
-}
+/// Names and types of families.
+pub(super) type Families = Numbered<(Box<str>, FamilyType)>;
 
-/// Kinds of series by number.
-#[derive(Debug, Default)]
-pub(super) struct Kinds {
-    pub(super) list: Vec<Kind>,
-    index: HashMap<Kind, u32>,
-}
+/// What numbers mean.
+pub(super) type Descriptions = Numbered<Description>;
+
+/// Kinds of series.
+pub(super) type Kinds = Numbered<Kind>;
 
 /// Sets of bounds by number. There are few: one for each that is configured.
 #[derive(Debug)]
@@ -130,7 +126,9 @@ impl Resolver<'_> {
             return Resolved::dropped(DropReason::Limit);
         }
         let kind = Kind {
-            family: self.families.intern(&mapped.family, mapped.family_type),
+            family: self
+                .families
+                .intern((mapped.family.as_str().into(), mapped.family_type)),
             description: self.descriptions.intern(Description::of(&mapped)),
             bounds,
             parts,
@@ -175,7 +173,9 @@ impl Resolver<'_> {
             let (before, after) = block.split_once(STAND_IN)?;
             *ready = Some(Ready {
                 kind: self.kinds.intern(Kind {
-                    family: self.families.intern(&mapped.family, mapped.family_type),
+                    family: self
+                        .families
+                        .intern((mapped.family.as_str().into(), mapped.family_type)),
                     description: self.descriptions.intern(Description::of(mapped)),
                     bounds: 0,
                     parts: Parts::ALL,
@@ -321,26 +321,23 @@ impl Sample {
     }
 }
 
-impl Kinds {
-    fn intern(&mut self, kind: Kind) -> u32 {
-        let next = number(self.list.len());
-        let at = *self.index.entry(kind).or_insert(next);
-        if at == next {
-            self.list.push(kind);
+impl<T> Default for Numbered<T> {
+    fn default() -> Self {
+        Self {
+            list: Vec::new(),
+            index: HashMap::new(),
         }
-        at
     }
 }
 
-impl Families {
-    fn intern(&mut self, name: &str, family_type: FamilyType) -> u32 {
-        let key = (Box::from(name), family_type);
-        if let Some(at) = self.index.get(&key) {
+impl<T: Clone + Eq + Hash> Numbered<T> {
+    fn intern(&mut self, thing: T) -> u32 {
+        if let Some(at) = self.index.get(&thing) {
             return *at;
         }
         let at = number(self.list.len());
-        self.list.push(key.clone());
-        self.index.insert(key, at);
+        self.list.push(thing.clone());
+        self.index.insert(thing, at);
         at
     }
 }
@@ -354,18 +351,6 @@ impl Description {
             join: mapped.join,
             described: mapped.described,
         }
-    }
-}
-
-impl Descriptions {
-    fn intern(&mut self, description: Description) -> u32 {
-        if let Some(at) = self.index.get(&description) {
-            return *at;
-        }
-        let at = number(self.list.len());
-        self.list.push(description.clone());
-        self.index.insert(description, at);
-        at
     }
 }
 
