@@ -17,6 +17,7 @@ use warp::http::HeaderValue;
 use warp::http::header::{ACCEPT, ACCEPT_ENCODING};
 
 use crate::cli::{Cli, Command, Flags};
+use crate::collectors::Collectors;
 use crate::config::{self, Config, Overrides};
 use crate::exposition::serve::Server;
 use crate::exposition::{Body, Selection, Shape, own};
@@ -89,7 +90,8 @@ impl web::Backend for Backend {
             let on_demand = self.targets.iter().filter(|target| target.is_on_demand());
             join_all(on_demand.map(Handle::polled)).await;
             let last = self.targets.iter().filter_map(Handle::fresh);
-            let snapshots = last.map(|last| last.snapshot).collect();
+            let snapshots = last.flat_map(|last| last.snapshots().cloned().collect::<Vec<_>>());
+            let snapshots = snapshots.collect();
             let values = |name| {
                 let values = request.headers.get_all(name).into_iter();
                 values.map(HeaderValue::as_bytes)
@@ -224,7 +226,9 @@ fn tasks(config: &Config, telemetry: &Arc<Telemetry>) -> anyhow::Result<Vec<Task
     for target in &config.targets {
         let transport = Transport::open(target.address.clone(), config.transport())?;
         let settings = config.settings(target, &reserved);
+        let collectors = Collectors::new(&config.collectors, settings.clone());
         let poller = Poller::new(transport, config.poll.timeout, settings);
+        let poller = poller.with_collectors(collectors);
         let address = target.address.to_string();
         let telemetry = Arc::clone(telemetry);
         let task = Task::new(&target.name, &address, schedule, poller, telemetry);
@@ -261,7 +265,7 @@ async fn once(config: Config, format: Format) -> anyhow::Result<ExitCode> {
         task.poll().await;
         let view = task.handle().view();
         match (view.last, view.error) {
-            (Some(last), _) => snapshots.push(last.snapshot),
+            (Some(last), _) => snapshots.extend(last.snapshots().cloned()),
             (None, error) => {
                 let target = task.handle();
                 bail!("{}: {}", target.name(), error.unwrap_or_default());

@@ -4,6 +4,8 @@
 //! `ENVOY_EXPORTER_` and the flag in upper case with `.` and `-` as `_`. What a flag means is
 //! decided in [`crate::config`]; this module only reads text.
 
+mod collectors;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -164,6 +166,10 @@ pub struct Flags {
     #[arg(long = "created-timestamps", env = "ENVOY_EXPORTER_CREATED_TIMESTAMPS", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", global = true)]
     pub created_timestamps: Option<bool>,
 
+    /// Which collectors run
+    #[command(flatten)]
+    pub collectors: collectors::Flags,
+
     /// Where to serve: `HOST:PORT`, `:PORT` for every address, or `unix:///SOCKET`; may be repeated
     #[arg(
         long = "web.listen-address",
@@ -234,6 +240,7 @@ impl Flags {
             mapping: self.mapping.clone(),
             histograms: self.histograms,
             created_timestamps: self.created_timestamps,
+            collectors: self.collectors.said.clone(),
         }
     }
 }

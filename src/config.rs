@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use hashbrown::HashSet;
 
+use crate::collectors;
 use crate::histogram::native::Form;
 use crate::mapping::rules::check_bounds;
 use crate::mapping::{self, FamilyBounds, Mapping, Source};
@@ -66,6 +67,8 @@ pub struct Overrides {
     pub histograms: Option<Form>,
     /// Say since when series count.
     pub created_timestamps: Option<bool>,
+    /// Collectors that are switched on or off.
+    pub collectors: Vec<(collectors::Name, bool)>,
 }
 
 /// Everything resolved.
@@ -87,6 +90,8 @@ pub struct Config {
     pub max_body: u64,
     /// Bounds on what comes of it.
     pub limits: Limits,
+    /// Which collectors run.
+    pub collectors: collectors::Options,
 }
 
 /// A target.
@@ -141,6 +146,8 @@ impl Config {
         let bounds = family_bounds(histograms, &mut problems);
         let limits = file.limits.take(&mut problems).unwrap_or_default();
         let (max_body, limits) = resolve_limits(&limits, &mut problems);
+        let collectors = file.collectors.take(&mut problems).unwrap_or_default();
+        let collectors = collectors.resolved(overrides);
         problems.sort();
         errors.extend(problems.iter().map(|problem| format!("{origin}:{problem}")));
         let mapping = if overrides.mapping.is_empty() {
@@ -165,6 +172,7 @@ impl Config {
                 relabel: Arc::new(relabel),
                 max_body,
                 limits,
+                collectors,
             }),
             _ => Err(Error(errors)),
         }

@@ -17,7 +17,7 @@ use crate::histogram::Bin;
 
 use readers::{Array, By, Collect, MapReader, Reader, Text, ValueSeed, needed, once};
 
-pub use documents::{FoundEndpoint, endpoints, version};
+pub use documents::{FoundEndpoint, Listener, endpoints, listeners, memory, version};
 pub use objects::{HistogramStream, Kind as HistogramKind, Taker};
 pub use stream::StatStream;
 

@@ -17,6 +17,10 @@ const HISTOGRAMS: &str = include_str!("../testdata/demo/histograms.json");
 const CLUSTERS: &str = include_str!("../testdata/demo/clusters.json");
 /// Of the version alone; the real answer is mostly a list of extensions.
 const SERVER_INFO: &str = r#"{"version":"0/1.40.0/Clean/RELEASE/BoringSSL"}"#;
+const LISTENERS: &str = r#"{"listener_statuses":[{"name":"edge",
+    "local_address":{"socket_address":{"address":"0.0.0.0","port_value":10000}}}]}"#;
+const MEMORY: &str = r#"{"allocated":"9437184","heap_size":"16777216","pageheap_unmapped":"0",
+    "pageheap_free":"1048576","total_thread_cache":"524288","total_physical_bytes":"20971520"}"#;
 
 /// The capture's counters were reached in this time; they go on growing at that pace.
 const CAPTURED: Duration = Duration::from_mins(2);
@@ -57,7 +61,9 @@ fn answer(query: Query, age: Duration, body: &mut Vec<u8>) -> Result<(), decode:
         Query::TextReadouts | Query::HistogramBounds | Query::AllStats => {
             r#"{"stats":[]}"#.to_owned()
         }
-        Query::Certs | Query::Listeners => "{}".to_owned(),
+        Query::Listeners => LISTENERS.to_owned(),
+        Query::Memory => MEMORY.to_owned(),
+        Query::Certs => "{}".to_owned(),
     };
     body.clear();
     body.extend_from_slice(text.as_bytes());

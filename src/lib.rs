@@ -25,12 +25,13 @@
 //! | [`exposition`] | snapshots, own metrics | the bytes of a scrape, made once and shared |
 //! | [`telemetry`] | what happened | own metrics |
 //! | [`transport`], [`demo`] | a request | an answer, bounded in time and size |
+//! | [`collectors`] | answers besides the stats | what they say that the stats do not |
 //! | [`poll`], [`capture`] | a transport | snapshots on a schedule; files |
 //! | [`web`], [`status`], [`explain`] | HTTP requests; a name | responses; text for people |
 //! | [`config`], [`cli`], [`app`] | flags, environment, files | a running program |
 //!
 //! A module imports only from those above it in this order: nouns, histogram and relabel,
-//! decode, mapping, snapshot, exposition, telemetry, transport, poll, web, config, cli, app. A test
+//! decode, mapping, snapshot, exposition, telemetry, transport, collectors, poll, web, config, cli, app. A test
 //! holds that.
 //!
 //! # Invariants
@@ -47,6 +48,7 @@
 pub mod app;
 pub mod capture;
 pub mod cli;
+pub mod collectors;
 pub mod config;
 pub mod coverage;
 pub mod decode;

@@ -173,6 +173,34 @@ impl Mapping {
         self.judge(&extraction, &[base], entry, stat_type, None).0
     }
 
+    /// Maps what a collector found: its base name and tags are known from the start. The list of the
+    /// stats that stay says nothing of it: collectors are switched on and off by themselves.
+    pub fn map_collected(
+        &self,
+        base: String,
+        tags: impl IntoIterator<Item = (String, String)>,
+        stat_type: StatType,
+    ) -> Verdict {
+        let rules = self.tags.as_ref().unwrap_or(&self.shipped_tags);
+        let fixed = rules
+            .fixed()
+            .map(|(tag, value)| (tag.to_owned(), value.to_owned()));
+        let extraction = Extraction {
+            base,
+            tags: fixed.chain(tags).collect(),
+        };
+        let entry = self.catalogue.find(&extraction.base);
+        let stat_type = Some(stat_type);
+        let labels = self.labels_of(&extraction, entry, stat_type, None);
+        let bases = [extraction.base.as_str()];
+        let name = entry.map(|entry| entry.name.as_str());
+        let said = self.rules.say(&bases, name, &labels);
+        if said.drop == Some(true) {
+            return Verdict::Dropped;
+        }
+        self.mapped(&extraction.base, entry, stat_type, labels, said)
+    }
+
     /// Maps a stat; `text` is the value of a text readout.
     pub fn map(
         &self,

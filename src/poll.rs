@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 
+use crate::collectors::{Collectors, Name, Run, Server};
 use crate::decode::{
     self, DetailedHistogram, HistogramKind, HistogramStream, StatStream, Taker, Value,
 };
@@ -50,13 +51,7 @@ impl Error {
     /// The outcome to count.
     pub fn outcome(&self) -> Outcome {
         match self {
-            Self::Transport(error) => match error.kind() {
-                transport::Kind::Connect => Outcome::Connect,
-                transport::Kind::Timeout => Outcome::Timeout,
-                transport::Kind::Status => Outcome::Status,
-                transport::Kind::TooLarge => Outcome::TooLarge,
-                transport::Kind::Read => Outcome::Read,
-            },
+            Self::Transport(error) => error.outcome(),
             Self::Decode { .. } => Outcome::Decode,
             Self::Panicked => Outcome::Internal,
         }
@@ -68,6 +63,10 @@ impl Error {
 pub struct Polled {
     /// The snapshot.
     pub snapshot: Snapshot,
+    /// What collectors have, where there are any.
+    pub collected: Option<Snapshot>,
+    /// Which of them ran, and how that ended.
+    pub runs: Vec<Run>,
     /// Size of all answers.
     pub body_bytes: usize,
     /// Stats in the order of [`StatType::ALL`].
@@ -84,6 +83,7 @@ pub struct Poller {
     settings: Settings,
     /// Absent only while an answer or a blocking thread has it, and after a panic there.
     builder: Option<Box<Builder>>,
+    collectors: Option<Collectors>,
 }
 
 impl Poller {
@@ -94,7 +94,20 @@ impl Poller {
             timeout,
             settings,
             builder: None,
+            collectors: None,
         }
+    }
+
+    /// The same, with collectors that run with each poll.
+    #[must_use]
+    pub fn with_collectors(mut self, collectors: Option<Collectors>) -> Self {
+        self.collectors = collectors;
+        self
+    }
+
+    /// The collectors that run.
+    pub fn collectors(&self) -> impl Iterator<Item = Name> {
+        self.collectors.iter().flat_map(Collectors::names)
     }
 
     /// Reads the target once. A panic while its answers are read is the fault of this poll alone.
@@ -126,16 +139,25 @@ impl Poller {
                 Err(error) => return Err(error),
             }
         }
-        self.with_builder(move |builder| {
-            let snapshot = builder.finish();
-            Ok(Polled {
-                snapshot,
+        let finished = self.with_builder(move |builder| {
+            let polled = Polled {
+                snapshot: builder.finish(),
+                collected: None,
+                runs: Vec::new(),
                 body_bytes,
                 stats: StatType::ALL.map(|stat_type| builder.seen(Some(stat_type))),
                 unknown_stats: builder.seen(None),
-            })
-        })
-        .await
+            };
+            Ok((polled, Server::of_stats(|name| builder.gauge(name))))
+        });
+        let (mut polled, server) = finished.await?;
+        if let Some(collectors) = &mut self.collectors {
+            let transport = &mut self.transport;
+            polled.runs = collectors.run(transport, deadline, server).await;
+            polled.body_bytes += polled.runs.iter().map(|run| run.bytes).sum::<usize>();
+            polled.collected = Some(collectors.finish(&polled.snapshot));
+        }
+        Ok(polled)
     }
 
     /// The stats, one type after the other; all at once where a capture has nothing else.
@@ -256,7 +278,11 @@ impl Reading {
             Query::TextReadouts | Query::AllStats => Some(stats(None)),
             Query::Histograms => Some(histograms(HistogramKind::Detailed)),
             Query::HistogramBounds => Some(histograms(HistogramKind::Cumulative)),
-            Query::Clusters | Query::Certs | Query::ServerInfo | Query::Listeners => None,
+            Query::Clusters
+            | Query::Certs
+            | Query::ServerInfo
+            | Query::Listeners
+            | Query::Memory => None,
         }
     }
 

@@ -5,6 +5,9 @@
 //! shared by all polls that saw the same stats and only the values are new. [`builder::Builder`]
 //! makes snapshots from answers; readers hold an `Arc` and never wait.
 //!
+//! What collectors ask for besides the stats becomes a second snapshot of the target
+//! ([`builder::collected::Collected`]), laid out so that no series and no name is in both.
+//!
 //! Invariants: families are sorted by name and no name stands twice; no label block stands twice
 //! in a family; series keep the order in which the target sent their stats; `buckets` of a
 //! histogram do not fall.
@@ -57,6 +60,8 @@ pub struct Family<'s> {
 pub struct Number {
     /// As Envoy said it, or the sum of what it said.
     pub raw: u64,
+    /// Whether `raw` holds the bits of a double.
+    pub double: bool,
     /// What leads to the unit that is shown.
     pub factor: Factor,
     /// How many stats a mean is taken of, else 1.
@@ -68,6 +73,7 @@ impl Number {
     pub const fn whole(raw: u64) -> Self {
         Self {
             raw,
+            double: false,
             factor: Factor::ONE,
             over: 1,
         }
@@ -76,6 +82,9 @@ impl Number {
     /// The nearest double.
     #[expect(clippy::cast_precision_loss, reason = "a double is what is asked for")]
     pub fn as_f64(self) -> f64 {
+        if self.double {
+            return self.factor.apply(f64::from_bits(self.raw)) / f64::from(self.over);
+        }
         let times = u128::from(self.raw) * u128::from(self.factor.mul);
         let over = u64::from(self.factor.div) * u64::from(self.over);
         times as f64 / over as f64
@@ -132,6 +141,14 @@ impl Snapshot {
             snapshot: self,
             info,
         })
+    }
+
+    /// Whether there is a family of this name.
+    pub fn has(&self, name: &str) -> bool {
+        let families = &self.layout.families;
+        families
+            .binary_search_by(|family| (*family.name).cmp(name))
+            .is_ok()
     }
 
     /// How many series there are: a histogram counts as one.
@@ -200,12 +217,13 @@ impl<'s> Family<'s> {
         let layout = &self.snapshot.layout;
         let labels = slice(&layout.scalar_labels, &range);
         let values = slice(&self.snapshot.scalars, &range);
-        let factor = self.info.factor;
+        let (factor, double) = (self.info.factor, self.info.double);
         (range.start..)
             .zip(labels.iter().zip(values))
             .map(move |(at, (block, value))| {
                 let number = Number {
                     raw: *value,
+                    double,
                     factor,
                     over: layout.averaged(at),
                 };

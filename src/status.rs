@@ -60,7 +60,7 @@ fn write_target(html: &mut String, target: &Handle) {
         html.push_str("</table>");
         return;
     };
-    let report = last.snapshot.report();
+    let ((series, families), report) = (last.size(), last.report());
     let _ = write!(
         html,
         "<tr><th>Last success<td>{:.1} s ago, took {:.3} s, {} bytes\
@@ -69,8 +69,8 @@ fn write_target(html: &mut String, target: &Handle) {
         last.ended.elapsed().as_secs_f64(),
         last.took.as_secs_f64(),
         last.body_bytes,
-        last.snapshot.series(),
-        last.snapshot.families().len(),
+        series,
+        families,
         report.undescribed
     );
     for reason in DropReason::ALL {

@@ -79,6 +79,9 @@ pub struct Telemetry {
     families: IntGaugeVec,
     undescribed: IntGaugeVec,
     dropped: IntGaugeVec,
+    collector_success: IntGaugeVec,
+    collector_duration: GaugeVec,
+    collector_runs: IntCounterVec,
     requests: IntCounterVec,
     request_duration: HistogramVec,
     in_flight: IntGauge,
@@ -120,23 +123,38 @@ impl Telemetry {
             )?,
             series: own.gauges(
                 "envoy_exporter_series",
-                "Series made of the target's stats in the last successful poll; a histogram is one.",
+                "Series of the target after the last successful poll; a histogram is one.",
                 &["target"],
             )?,
             families: own.gauges(
                 "envoy_exporter_families",
-                "Families made of the target's stats in the last successful poll.",
+                "Families of the target after the last successful poll.",
                 &["target"],
             )?,
             undescribed: own.gauges(
                 "envoy_exporter_undescribed_stats",
-                "Stats of the last successful poll that no entry of the mapping table describes.",
+                "Stats of the last successful poll, and findings of collectors, that no entry of the mapping table describes.",
                 &["target"],
             )?,
             dropped: own.gauges(
                 "envoy_exporter_dropped_series",
-                "Stats of the last successful poll that have no series, by reason.",
+                "Stats of the last successful poll, and findings of collectors, that have no series, by reason.",
                 &["target", "reason"],
+            )?,
+            collector_success: own.gauges(
+                "envoy_exporter_collector_success",
+                "1 when the last run of the collector succeeded, else 0.",
+                &["target", "collector"],
+            )?,
+            collector_duration: own.float_gauges(
+                "envoy_exporter_collector_duration_seconds",
+                "Time taken by the last run of the collector, asking and decoding.",
+                &["target", "collector"],
+            )?,
+            collector_runs: own.counters(
+                "envoy_exporter_collector_runs_total",
+                "Runs of the collector, by how they ended.",
+                &["target", "collector", "outcome"],
             )?,
             requests: own.counters(
                 "envoy_exporter_http_requests_total",
@@ -208,6 +226,31 @@ impl Telemetry {
         self.poll_duration
             .with_label_values(&[target])
             .observe(took.as_secs_f64());
+    }
+
+    /// Shows a collector that has not run.
+    pub fn add_collector(&self, target: &str, collector: &str) {
+        let labels = [target, collector];
+        self.collector_success.with_label_values(&labels).set(0);
+        for outcome in Outcome::ALL {
+            self.collector_runs
+                .with_label_values(&[target, collector, outcome.as_str()]);
+        }
+    }
+
+    /// Counts a run of a collector.
+    pub fn collected(&self, target: &str, collector: &str, outcome: Outcome, took: Duration) {
+        let labels = [target, collector];
+        let success = i64::from(outcome == Outcome::Success);
+        self.collector_success
+            .with_label_values(&labels)
+            .set(success);
+        self.collector_duration
+            .with_label_values(&labels)
+            .set(took.as_secs_f64());
+        self.collector_runs
+            .with_label_values(&[target, collector, outcome.as_str()])
+            .inc();
     }
 
     /// Shows what a successful poll brought.

@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::decode;
 use crate::demo::Demo;
+use crate::telemetry::Outcome;
 
 pub use address::{AddressError, AdminAddress};
 pub use query::{Query, Selection};
@@ -111,30 +112,15 @@ pub enum Error {
     },
 }
 
-/// The kinds of [`Error`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// No connection.
-    Connect,
-    /// The deadline passed.
-    Timeout,
-    /// Another status than 200.
-    Status,
-    /// A body above the limit.
-    TooLarge,
-    /// An answer that broke off, or a file that cannot be read.
-    Read,
-}
-
 impl Error {
-    /// Its kind.
-    pub const fn kind(&self) -> Kind {
+    /// The outcome to count.
+    pub const fn outcome(&self) -> Outcome {
         match self {
-            Self::Setup { .. } | Self::Connect { .. } => Kind::Connect,
-            Self::Timeout { .. } => Kind::Timeout,
-            Self::Status { .. } => Kind::Status,
-            Self::TooLarge { .. } => Kind::TooLarge,
-            Self::Read { .. } | Self::Missing { .. } => Kind::Read,
+            Self::Setup { .. } | Self::Connect { .. } => Outcome::Connect,
+            Self::Timeout { .. } => Outcome::Timeout,
+            Self::Status { .. } => Outcome::Status,
+            Self::TooLarge { .. } => Outcome::TooLarge,
+            Self::Read { .. } | Self::Missing { .. } => Outcome::Read,
         }
     }
 }

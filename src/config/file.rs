@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::Overrides;
+use crate::collectors::{Name, Options};
 use crate::histogram::native::Form;
 use crate::relabel;
 use crate::yaml::{Attempt, Placed};
@@ -19,6 +21,7 @@ pub(super) struct File {
     pub(super) histograms: Attempt<FileHistograms>,
     pub(super) created_timestamps: Attempt<bool>,
     pub(super) limits: Attempt<FileLimits>,
+    pub(super) collectors: Attempt<FileCollectors>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -38,6 +41,35 @@ pub(super) struct FilePoll {
     pub(super) stale_after: Option<Placed<String>>,
     pub(super) used_only: Option<bool>,
     pub(super) filter: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct FileCollectors {
+    pub(super) listeners: Option<bool>,
+    pub(super) memory: Option<bool>,
+}
+
+impl FileCollectors {
+    /// What the file says of one.
+    const fn says(&self, name: Name) -> Option<bool> {
+        match name {
+            Name::Listeners => self.listeners,
+            Name::Memory => self.memory,
+        }
+    }
+
+    /// The collectors that run.
+    pub(super) fn resolved(&self, overrides: &Overrides) -> Options {
+        let is_on = |name: &Name| {
+            let mut above = overrides.collectors.iter();
+            let above = above.find(|(have, _)| have == name).map(|(_, on)| *on);
+            above.or(self.says(*name)).unwrap_or(name.is_on())
+        };
+        Options {
+            on: Name::ALL.iter().copied().filter(is_on).collect(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

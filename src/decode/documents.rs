@@ -1,9 +1,11 @@
-//! The admin answers besides `/stats`, as far as mapping and histograms need them: the endpoints of
-//! `/clusters?format=json` and the version of `/server_info`.
+//! The admin answers besides `/stats`, as far as mapping, histograms and collectors need them.
 //!
 //! Here 64-bit numbers are strings and what is zero or default is left out.
 
-use serde::Deserialize;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, de};
 
 /// An endpoint of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +16,15 @@ pub struct FoundEndpoint {
     pub address: String,
     /// Empty when there is none.
     pub hostname: String,
+}
+
+/// A listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// As it is configured.
+    pub name: String,
+    /// Where it listens: `address:port`, or the path of a socket.
+    pub addresses: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -66,8 +77,7 @@ struct ServerInfo {
 
 /// The endpoints that `/clusters?format=json` lists.
 pub fn endpoints(body: &[u8]) -> Result<Vec<FoundEndpoint>, super::Error> {
-    let clusters: Clusters =
-        serde_json::from_slice(body).map_err(|error| super::placed(body, &error))?;
+    let clusters: Clusters = document(body)?;
     let mut found = Vec::new();
     for cluster in clusters.cluster_statuses {
         let name = if cluster.observability_name.is_empty() {
@@ -89,11 +99,63 @@ pub fn endpoints(body: &[u8]) -> Result<Vec<FoundEndpoint>, super::Error> {
     Ok(found)
 }
 
+#[derive(Deserialize)]
+struct Listeners {
+    #[serde(default)]
+    listener_statuses: Vec<ListenerStatus>,
+}
+
+#[derive(Deserialize)]
+struct ListenerStatus {
+    #[serde(default)]
+    name: String,
+    local_address: Option<Address>,
+    #[serde(default)]
+    additional_local_addresses: Vec<Address>,
+}
+
+/// A 64-bit number, which is a string here.
+struct Wide(u64);
+
+impl<'de> Deserialize<'de> for Wide {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        let number = text.parse();
+        number
+            .map(Self)
+            .map_err(|_| de::Error::invalid_value(de::Unexpected::Str(&text), &"a whole number"))
+    }
+}
+
+/// The listeners that `/listeners?format=json` lists.
+pub fn listeners(body: &[u8]) -> Result<Vec<Listener>, super::Error> {
+    let listeners: Listeners = document(body)?;
+    let of_status = |status: ListenerStatus| {
+        let addresses = status.local_address.into_iter();
+        let addresses = addresses.chain(status.additional_local_addresses);
+        Listener {
+            name: status.name,
+            addresses: addresses.filter_map(Address::text).collect(),
+        }
+    };
+    let statuses = listeners.listener_statuses.into_iter();
+    Ok(statuses.map(of_status).collect())
+}
+
+/// The fields of `/memory` and their bytes.
+pub fn memory(body: &[u8]) -> Result<BTreeMap<String, u64>, super::Error> {
+    let fields: BTreeMap<String, Wide> = document(body)?;
+    let fields = fields.into_iter();
+    Ok(fields.map(|(field, bytes)| (field, bytes.0)).collect())
+}
+
+fn document<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, super::Error> {
+    serde_json::from_slice(body).map_err(|error| super::placed(body, &error))
+}
+
 /// The version that `/server_info` states.
 pub fn version(body: &[u8]) -> Result<String, super::Error> {
-    serde_json::from_slice::<ServerInfo>(body)
-        .map(|info| info.version)
-        .map_err(|error| super::placed(body, &error))
+    document::<ServerInfo>(body).map(|info| info.version)
 }
 
 impl Address {
@@ -137,6 +199,32 @@ mod tests {
         assert_eq!(endpoints(b"{}").unwrap(), []);
         let error = endpoints(b"7").unwrap_err().to_string();
         assert!(error.starts_with("byte 0: invalid type"), "{error}");
+    }
+
+    #[test]
+    fn listeners_have_all_their_addresses() {
+        let body = br#"{"listener_statuses":[
+            {"name":"a","local_address":{"socket_address":{"address":"0.0.0.0","port_value":80}},
+             "additional_local_addresses":[{"socket_address":{"address":"::","port_value":80}}]},
+            {"name":"b","local_address":{"pipe":{"path":"/run/b"}}},{"name":"c"}]}"#;
+        let found: Vec<_> = listeners(body).unwrap();
+        let found: Vec<_> = found
+            .iter()
+            .map(|listener| (listener.name.as_str(), listener.addresses.join(" ")))
+            .collect();
+        let want = [("a", "0.0.0.0:80 [::]:80"), ("b", "/run/b"), ("c", "")];
+        assert_eq!(found, want.map(|(name, at)| (name, at.to_owned())));
+    }
+
+    #[test]
+    fn memory_is_in_strings() {
+        let body = br#"{"allocated":"18446744073709551615","heap_size":"0"}"#;
+        let want = [("allocated", u64::MAX), ("heap_size", 0)];
+        let want = want.map(|(field, bytes)| (field.to_owned(), bytes));
+        assert_eq!(memory(body).unwrap(), want.into());
+        for wrong in [r#"{"a":"-1"}"#, r#"{"a":"1.5"}"#, r#"{"a":{}}"#, "[]"] {
+            assert!(memory(wrong.as_bytes()).is_err(), "{wrong}");
+        }
     }
 
     #[test]

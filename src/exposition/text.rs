@@ -47,7 +47,7 @@ pub(super) fn number(out: &mut Vec<u8>, name: &str, block: &str, value: Number) 
 fn decimal(value: Number) -> Option<String> {
     let over = u128::from(value.factor.div);
     let places = over.checked_ilog10()?;
-    if value.over != 1 || over != 10_u128.pow(places) {
+    if value.double || value.over != 1 || over != 10_u128.pow(places) {
         return None;
     }
     let times = u128::from(value.raw) * u128::from(value.factor.mul);
@@ -138,6 +138,7 @@ mod tests {
     fn numbers_lose_nothing() {
         let over = |raw, mul, div, over| Number {
             raw,
+            double: false,
             factor: Factor { mul, div },
             over,
         };
@@ -150,6 +151,13 @@ mod tests {
             (over(3, 86_400, 1, 1), "259200"),
             (over(10, 1, 1, 4), "2.5"),
             (over(0, 1, 100, 1), "0"),
+            (
+                Number {
+                    double: true,
+                    ..over(66.5_f64.to_bits(), 1, 100, 2)
+                },
+                "0.3325",
+            ),
         ] {
             let mut out = Vec::new();
             number(&mut out, "a", "", value);

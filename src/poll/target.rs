@@ -6,7 +6,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, watch};
 
 use super::Poller;
-use crate::snapshot::{DropReason, Snapshot};
+use crate::collectors::{Name, Run};
+use crate::snapshot::{DropReason, Report, Snapshot};
 use crate::telemetry::{Outcome, PollFigures, Telemetry};
 
 /// What readers see of a target.
@@ -26,6 +27,8 @@ pub struct View {
 pub struct LastPoll {
     /// Its snapshot.
     pub snapshot: Arc<Snapshot>,
+    /// What collectors have, where there are any.
+    pub collected: Option<Arc<Snapshot>>,
     /// When it ended.
     pub ended: Instant,
     /// The same by the wall clock.
@@ -34,6 +37,34 @@ pub struct LastPoll {
     pub took: Duration,
     /// Size of its answers.
     pub body_bytes: usize,
+}
+
+impl LastPoll {
+    /// All that is exposed of the target.
+    pub fn snapshots(&self) -> impl Iterator<Item = &Arc<Snapshot>> {
+        std::iter::once(&self.snapshot).chain(&self.collected)
+    }
+
+    /// How many series and families there are.
+    pub fn size(&self) -> (usize, usize) {
+        let series = self.snapshots().map(|snapshot| snapshot.series()).sum();
+        let shared = self.collected.as_ref().map_or(0, |collected| {
+            let names = collected.families().map(|family| family.name());
+            names.filter(|name| self.snapshot.has(name)).count()
+        });
+        let families = self.snapshots().map(|snapshot| snapshot.families().len());
+        (series, families.sum::<usize>() - shared)
+    }
+
+    /// What was counted while all of it was laid out.
+    pub fn report(&self) -> Report {
+        let collected = self.collected.as_ref();
+        let of_stats = self.snapshot.report();
+        collected.map_or_else(
+            || of_stats.clone(),
+            |collected| of_stats.and(collected.report()),
+        )
+    }
 }
 
 /// A target as its readers hold it.
@@ -106,6 +137,20 @@ pub struct Task {
     poller: Poller,
     telemetry: Arc<Telemetry>,
     publish: watch::Sender<View>,
+    /// Collectors whose last run failed, and how.
+    failing: Vec<(Name, Outcome)>,
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }
 
 impl Task {
@@ -119,6 +164,9 @@ impl Task {
     ) -> Self {
         let (publish, view) = watch::channel(View::default());
         telemetry.add_target(name);
+        for collector in poller.collectors() {
+            telemetry.add_collector(name, collector.as_str());
+        }
         let handle = Handle {
             name: name.into(),
             address: address.into(),
@@ -133,6 +181,7 @@ impl Task {
             poller,
             telemetry,
             publish,
+            failing: Vec::new(),
         }
     }
 
@@ -166,13 +215,22 @@ impl Task {
         let start = Instant::now();
         let result = self.poller.poll().await;
         let took = start.elapsed();
-        let target = self.handle.name();
         match result {
             Ok(polled) => {
+                self.count_runs(&polled.runs);
                 let ended_unix = SystemTime::now()
                     .duration_since(UNIX_EPOCH)
                     .map_or(0.0, |since| since.as_secs_f64());
-                let snapshot = Arc::new(polled.snapshot);
+                let last = LastPoll {
+                    snapshot: Arc::new(polled.snapshot),
+                    collected: polled.collected.map(Arc::new),
+                    ended: Instant::now(),
+                    ended_unix,
+                    took,
+                    body_bytes: polled.body_bytes,
+                };
+                let ((series, families), report) = (last.size(), last.report());
+                let target = self.handle.name();
                 self.telemetry.polled(target, Outcome::Success, took);
                 self.telemetry.brought(
                     target,
@@ -181,19 +239,12 @@ impl Task {
                         body_bytes: polled.body_bytes,
                         stats: polled.stats,
                         unknown_stats: polled.unknown_stats,
-                        series: snapshot.series(),
-                        families: snapshot.families().len(),
-                        report: snapshot.report(),
+                        series,
+                        families,
+                        report: &report,
                     },
                 );
-                self.log_success(&snapshot, took);
-                let last = LastPoll {
-                    snapshot,
-                    ended: Instant::now(),
-                    ended_unix,
-                    took,
-                    body_bytes: polled.body_bytes,
-                };
+                self.log_success(&last, &report);
                 self.publish.send_modify(|view| {
                     view.last = Some(last);
                     view.error = None;
@@ -202,8 +253,9 @@ impl Task {
                 });
             }
             Err(error) => {
+                let target = self.handle.name();
                 let outcome = error.outcome();
-                let text = format!("{:#}", anyhow::Error::new(error));
+                let text = chain(&error);
                 self.telemetry.polled(target, outcome, took);
                 self.log_failure(outcome, &text);
                 self.publish.send_modify(|view| {
@@ -215,31 +267,62 @@ impl Task {
         }
     }
 
+    /// Counts runs of collectors. A failure is logged once, until the collector succeeds again or
+    /// fails in another way.
+    fn count_runs(&mut self, runs: &[Run]) {
+        let target = self.handle.name();
+        for run in runs {
+            let collector = run.name.as_str();
+            let outcome = match &run.result {
+                Ok(()) => Outcome::Success,
+                Err(error) => error.outcome(),
+            };
+            self.telemetry
+                .collected(target, collector, outcome, run.took);
+            let before = self.failing.iter().position(|(name, _)| *name == run.name);
+            let before = before.map(|at| self.failing.swap_remove(at).1);
+            if run.result.is_err() {
+                self.failing.push((run.name, outcome));
+            }
+            if let Err(error) = &run.result
+                && before != Some(outcome)
+            {
+                let error = chain(error);
+                let outcome = outcome.as_str();
+                tracing::warn!(
+                    target_name = target,
+                    collector,
+                    outcome,
+                    error,
+                    "collector failed"
+                );
+            } else if before.is_some() && run.result.is_ok() {
+                tracing::info!(target_name = target, collector, "collector succeeded");
+            }
+        }
+    }
+
     /// Logs the first success, the first after a failure, and a change of what is dropped.
-    fn log_success(&self, snapshot: &Snapshot, took: Duration) {
+    fn log_success(&self, last: &LastPoll, report: &Report) {
         let target = self.handle.name();
         let view = self.publish.borrow();
         if view.last.is_none() || view.error.is_some() {
+            let (series, families) = last.size();
             tracing::info!(
                 target_name = target,
-                series = snapshot.series(),
-                families = snapshot.families().len(),
-                undescribed = snapshot.report().undescribed,
-                took_ms = took.as_millis(),
+                series,
+                families,
+                undescribed = report.undescribed,
+                took_ms = last.took.as_millis(),
                 "polled the target"
             );
         }
-        let before = view
-            .last
-            .as_ref()
-            .map(|last| last.snapshot.report().dropped);
-        let report = snapshot.report();
+        let before = view.last.as_ref().map(|last| last.report().dropped);
         if before.unwrap_or_default() != report.dropped {
             let dropped = |reason| report.dropped(reason);
             // What was said to go is no loss.
             let meant = dropped(DropReason::Rule) + dropped(DropReason::Relabel);
-            let lost = report.dropped.iter().sum::<usize>() - meant;
-            if lost > 0 {
+            if report.dropped.iter().sum::<usize>() > meant {
                 tracing::warn!(
                     target_name = target,
                     conflict = dropped(DropReason::Conflict),
@@ -260,7 +343,7 @@ impl Task {
         }
         tracing::debug!(
             target_name = target,
-            took_ms = took.as_millis(),
+            took_ms = last.took.as_millis(),
             "poll ended"
         );
     }

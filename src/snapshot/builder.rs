@@ -6,6 +6,7 @@
 //! new names and lays everything out again; what it no longer sees is forgotten, so that nothing
 //! here grows with time.
 
+pub mod collected;
 mod group;
 mod resolve;
 mod shapes;
@@ -128,11 +129,7 @@ impl Builder {
     /// Makes out when the target started. Envoy's uptime is some seconds old, so that the start would
     /// wander from poll to poll: the first one holds until the uptime falls.
     fn make_out_start(&mut self) {
-        let [_, gauges, _] = &mut self.numbers;
-        let uptime = gauges.names.find("server.uptime");
-        let uptime = uptime
-            .and_then(|at| gauges.stats.get(at))
-            .map(|stat| stat.value);
+        let uptime = self.gauge("server.uptime");
         let now = SystemTime::now().duration_since(UNIX_EPOCH).ok();
         let made_out = uptime.zip(now).map(|(uptime, now)| {
             let start = now.saturating_sub(Duration::from_secs(uptime));
@@ -254,6 +251,14 @@ impl Builder {
         self.generation = Some(generation);
     }
 
+    /// What this poll said of a gauge.
+    pub fn gauge(&mut self, name: &str) -> Option<u64> {
+        let [_, gauges, _] = &mut self.numbers;
+        let at = gauges.names.find(name)?;
+        let stat = gauges.stats.get(at)?;
+        (stat.position > 0).then_some(stat.value)
+    }
+
     /// How many stats of a type this poll has seen; no type: of those whose type is unknown.
     pub fn seen(&self, stat_type: Option<StatType>) -> usize {
         let [counters, gauges, unknown] = &self.numbers;
@@ -363,6 +368,7 @@ impl Builder {
             bounds: self.bounds.list.clone(),
             reserved: &self.settings.reserved,
             limits: self.settings.limits,
+            beside: None,
         };
         let (layout, slots) = layout::lay_out(&candidates, legend, report);
         let mut slots = slots.into_iter();

@@ -4,7 +4,9 @@
 //! Here it is settled what must not happen in an exposition: two families of one name, a series
 //! twice, a name that belongs to the exporter itself. The stat that comes first stays (counters
 //! before gauges before text readouts before histograms, each in the target's order); the others
-//! are counted as dropped.
+//! are counted as dropped. A layout may have another beside it, which comes first in all of this.
+
+mod beside;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,6 +17,8 @@ use super::report::{Limits, Report};
 use crate::family::{Factor, FamilyType};
 use crate::mapping::table::{Join, Unit};
 use crate::names::number_text;
+
+use beside::{Beside, Have};
 
 /// Families and series without their values.
 #[derive(Debug, Default)]
@@ -49,6 +53,8 @@ pub(super) struct Description {
     pub(super) join: Option<Join>,
     /// Whether the table has an entry for it.
     pub(super) described: bool,
+    /// Whether the numbers are doubles.
+    pub(super) double: bool,
 }
 
 #[derive(Debug)]
@@ -58,6 +64,7 @@ pub(super) struct FamilyInfo {
     pub(super) help: Arc<str>,
     pub(super) unit: Option<Unit>,
     pub(super) factor: Factor,
+    pub(super) double: bool,
     pub(super) series: Range<usize>,
 }
 
@@ -249,6 +256,8 @@ pub(super) struct Legend<'b> {
     /// Family names that the exporter itself has.
     pub(super) reserved: &'b HashSet<String>,
     pub(super) limits: Limits,
+    /// What is exposed beside this layout.
+    pub(super) beside: Option<&'b Layout>,
 }
 
 /// Lays candidates out. The second result says for each candidate where its value goes, in the
@@ -261,6 +270,8 @@ pub(super) fn lay_out(
     let by_family = group(candidates, &legend);
     let order = ordered_families(&by_family, legend.families);
     let taken = taken_names(&order, legend.families);
+    let beside = Beside(legend.beside);
+    let room = legend.limits.series.saturating_sub(beside.series());
     let mut layout = Layout {
         bounds: legend.bounds.clone(),
         ..Layout::default()
@@ -276,7 +287,8 @@ pub(super) fn lay_out(
         let members = by_family.of(family);
         let refused = before == Some(name)
             || legend.reserved.contains(&**name)
-            || taken.contains(&(&**name, *family_type));
+            || taken.contains(&(&**name, *family_type))
+            || beside.takes(name, *family_type);
         if refused {
             report.conflicts(name, members.len());
             continue;
@@ -286,6 +298,7 @@ pub(super) fn lay_out(
         let Some(description) = legend.described(members, candidates) else {
             continue;
         };
+        let theirs = beside.series_of(name, description);
         for member in members {
             let Some(candidate) = candidates.get(*member as usize) else {
                 continue;
@@ -298,9 +311,17 @@ pub(super) fn lay_out(
                 continue;
             };
             // Numbers of two units are no family.
-            if own.is_none_or(|own| own.factor != description.factor) {
+            if own.is_none_or(|own| own.is_other_number(description)) {
                 report.conflicts(name, 1);
                 continue;
+            }
+            match theirs.have(legend.block(*candidate)) {
+                Have::Nothing => {}
+                Have::Same => continue,
+                Have::Other => {
+                    report.conflicts(name, 1);
+                    continue;
+                }
             }
             if *last == family {
                 // Quantiles of several cannot be told from theirs.
@@ -312,9 +333,7 @@ pub(super) fn lay_out(
                 layout.join(*family_type, *slot, join);
             } else {
                 let here = layout.next_slot(*family_type);
-                if here - start >= legend.limits.series_per_family
-                    || layout.series() >= legend.limits.series
-                {
+                if here - start >= legend.limits.series_per_family || layout.series() >= room {
                     report.limits(name, 1);
                     continue;
                 }
@@ -336,6 +355,7 @@ pub(super) fn lay_out(
             help: Arc::clone(&description.help),
             unit: description.unit,
             factor: description.factor,
+            double: description.double,
             series: start..end,
         });
     }
@@ -344,7 +364,19 @@ pub(super) fn lay_out(
     (layout, slots)
 }
 
+impl Description {
+    /// Whether these numbers cannot stand in one family with those.
+    fn is_other_number(&self, other: &Self) -> bool {
+        self.factor != other.factor || self.double != other.double
+    }
+}
+
 impl<'b> Legend<'b> {
+    fn block(&self, candidate: Candidate) -> &str {
+        let block = self.blocks.get(candidate.block as usize);
+        block.map_or("", |block| block)
+    }
+
     fn kind(&self, candidate: Candidate) -> Option<&'b Kind> {
         self.kinds.get(candidate.kind as usize)
     }
@@ -465,6 +497,7 @@ mod tests {
             factor: Factor::ONE,
             join,
             described: true,
+            double: false,
         }
     }
 
@@ -501,6 +534,7 @@ mod tests {
             bounds: vec![Arc::new(Bounds::of_stat(&[1.0], Factor::ONE))],
             reserved: &std::iter::once("envoy_up".to_owned()).collect(),
             limits: Limits::default(),
+            beside: None,
         };
         let (layout, slots) = lay_out(&candidates, legend, Report::default());
         let got: Vec<_> = layout

@@ -69,6 +69,23 @@ impl Report {
             .unwrap_or_default()
     }
 
+    /// What both have counted.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        let mut both = self.clone();
+        both.undescribed += other.undescribed;
+        for (sum, more) in both.dropped.iter_mut().zip(other.dropped) {
+            *sum += more;
+        }
+        for family in &other.conflicts {
+            note(&mut both.conflicts, family);
+        }
+        for family in &other.limited {
+            note(&mut both.limited, family);
+        }
+        both
+    }
+
     /// Counts stats without a series.
     pub(super) fn drop_stats(&mut self, reason: DropReason, count: usize) {
         let at = DropReason::ALL.iter().position(|have| *have == reason);

@@ -21,13 +21,15 @@ pub enum Query {
     ServerInfo,
     /// Listeners.
     Listeners,
+    /// Memory of the process.
+    Memory,
     /// Stats of all types in one. Only a capture may have nothing else.
     AllStats,
 }
 
 impl Query {
     /// What a capture holds.
-    pub const CAPTURED: [Self; 9] = [
+    pub const CAPTURED: [Self; 10] = [
         Self::Counters,
         Self::Gauges,
         Self::TextReadouts,
@@ -37,6 +39,7 @@ impl Query {
         Self::Certs,
         Self::ServerInfo,
         Self::Listeners,
+        Self::Memory,
     ];
 
     /// What messages call it.
@@ -51,6 +54,7 @@ impl Query {
             Self::Certs => "certs",
             Self::ServerInfo => "server info",
             Self::Listeners => "listeners",
+            Self::Memory => "memory",
             Self::AllStats => "stats",
         }
     }
@@ -67,6 +71,7 @@ impl Query {
             Self::Certs => "certs.json",
             Self::ServerInfo => "server_info.json",
             Self::Listeners => "listeners.json",
+            Self::Memory => "memory.json",
             Self::AllStats => "stats.json",
         }
     }
@@ -92,9 +97,10 @@ impl Query {
             Self::Listeners => ("/listeners", None, None),
             Self::Certs => ("/certs", None, None),
             Self::ServerInfo => ("/server_info", None, None),
+            Self::Memory => ("/memory", None, None),
         };
         url.set_path(path);
-        if matches!(self, Self::Certs | Self::ServerInfo) {
+        if matches!(self, Self::Certs | Self::ServerInfo | Self::Memory) {
             return;
         }
         let mut query = String::from("format=json");

@@ -3,13 +3,12 @@
 //! needs its reason in the commit.
 
 use std::fs;
-use std::sync::Arc;
 
 use envoy_exporter::config::Overrides;
 use envoy_exporter::exposition::Shape;
 use envoy_exporter::negotiate::Format;
 
-use crate::support::{exposed, openmetrics, poll_dir, prom, testdata, text, wire};
+use crate::support::{exposed, openmetrics, poll_dir, prom, snapshots, testdata, text, wire};
 
 #[tokio::test]
 async fn every_case_gives_what_is_expected() {
@@ -30,7 +29,7 @@ async fn every_case_gives_what_is_expected() {
         };
         let polled = poll_dir(&dir, &overrides).await;
         let polled = polled.unwrap_or_else(|error| panic!("{}: {error:#?}", dir.display()));
-        let snapshots = [Arc::new(polled.snapshot)];
+        let snapshots = snapshots(polled);
         let written = |format| exposed(&snapshots, &Shape::new(format));
         let texts = [("prom", Format::Text), ("om", Format::OpenMetrics)].map(|(end, format)| {
             let got = String::from_utf8(written(format)).unwrap();

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules from the nouns up. Those of one line may not import each other.
-const LAYERS: [&[&str]; 14] = [
+const LAYERS: [&[&str]; 15] = [
     &["stat", "names", "family", "negotiate", "yaml"],
     &["histogram", "relabel"],
     &["decode"],
@@ -16,6 +16,7 @@ const LAYERS: [&[&str]; 14] = [
     &["telemetry"],
     // The transport knows the demo's answers, which are asked for as those of any target.
     &["transport", "demo"],
+    &["collectors"],
     &["poll", "capture"],
     &["status", "explain", "coverage", "web"],
     &["config"],

@@ -11,6 +11,8 @@
     reason = "a test that does not find what it needs is to fail there"
 )]
 
+/// What is asked for besides the stats, and what becomes of it.
+mod collectors;
 /// Configuration files and tables with mistakes.
 mod config;
 /// What each format makes of families, and that none loses anything.

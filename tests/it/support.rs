@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use envoy_exporter::collectors::Collectors;
 use envoy_exporter::config::{Config, Overrides};
 use envoy_exporter::exposition::{Body, Selection, Shape, own};
 use envoy_exporter::negotiate::Format;
@@ -43,9 +44,38 @@ pub fn poller(address: &str, mapping: &[PathBuf], timeout: Duration, max_body: u
     poller_with(address, &overrides, timeout, max_body)
 }
 
-fn poller_with(address: &str, overrides: &Overrides, timeout: Duration, max_body: u64) -> Poller {
+/// A poller for an address, with settings and the limits of a test.
+pub fn poller_with(
+    address: &str,
+    overrides: &Overrides,
+    timeout: Duration,
+    max_body: u64,
+) -> Poller {
+    poller_at(
+        address.parse().expect("an address"),
+        overrides,
+        timeout,
+        max_body,
+    )
+}
+
+/// A poller of the demo.
+pub fn demo_poller(overrides: &Overrides) -> Poller {
+    poller_at(
+        AdminAddress::Demo,
+        overrides,
+        Duration::from_secs(30),
+        1 << 30,
+    )
+}
+
+fn poller_at(
+    address: AdminAddress,
+    overrides: &Overrides,
+    timeout: Duration,
+    max_body: u64,
+) -> Poller {
     let config = Config::load(overrides).unwrap_or_else(|error| panic!("{error}"));
-    let address: AdminAddress = address.parse().expect("an address");
     let options = Options {
         max_body,
         selection: Wanted::default(),
@@ -54,7 +84,14 @@ fn poller_with(address: &str, overrides: &Overrides, timeout: Duration, max_body
     let target = config.targets.first().expect("a target");
     let reserved = Arc::new(std::iter::once("envoy_up".to_owned()).collect());
     let settings = config.settings(target, &reserved);
-    Poller::new(transport, timeout, settings)
+    let collectors = Collectors::new(&config.collectors, settings.clone());
+    Poller::new(transport, timeout, settings).with_collectors(collectors)
+}
+
+/// All that is exposed of a poll.
+pub fn snapshots(polled: Polled) -> Vec<Arc<Snapshot>> {
+    let all = std::iter::once(polled.snapshot).chain(polled.collected);
+    all.map(Arc::new).collect()
 }
 
 /// Polls the capture in a folder.
@@ -66,7 +103,7 @@ pub async fn poll_dir(dir: &Path, overrides: &Overrides) -> Result<Polled, Error
 
 /// The exposition of one poll, without own metrics.
 pub fn text(polled: Polled) -> String {
-    let bytes = exposed(&[Arc::new(polled.snapshot)], &Shape::new(Format::Text));
+    let bytes = exposed(&snapshots(polled), &Shape::new(Format::Text));
     String::from_utf8(bytes).expect("an exposition is UTF-8")
 }
 

@@ -94,6 +94,11 @@ impl Resolver<'_> {
             return resolved;
         }
         let verdict = self.verdict(name, stat_type, details.text);
+        self.series_of(verdict, details.bounds, false)
+    }
+
+    /// The series that a verdict comes to. Of a histogram: the number of its bounds in force.
+    pub(super) fn series_of(&mut self, verdict: Verdict, in_force: u32, double: bool) -> Resolved {
         let mut mapped = match verdict {
             Verdict::Mapped(mapped) => mapped,
             Verdict::Dropped => return Resolved::dropped(DropReason::Rule),
@@ -104,7 +109,7 @@ impl Resolver<'_> {
         }
         let is_histogram = mapped.family_type == FamilyType::Histogram;
         let mut bounds = match mapped.family_type {
-            FamilyType::Histogram => self.chosen_bounds(&mapped, details.bounds),
+            FamilyType::Histogram => self.chosen_bounds(&mapped, in_force),
             FamilyType::Summary => self.bounds.intern(Bounds::of_family(&[], Factor::ONE)),
             FamilyType::Counter | FamilyType::Gauge | FamilyType::Unknown => 0,
         };
@@ -129,7 +134,10 @@ impl Resolver<'_> {
             family: self
                 .families
                 .intern((mapped.family.as_str().into(), mapped.family_type)),
-            description: self.descriptions.intern(Description::of(&mapped)),
+            description: self.descriptions.intern(Description {
+                double,
+                ..Description::of(&mapped)
+            }),
             bounds,
             parts,
         };
@@ -350,6 +358,7 @@ impl Description {
             factor: mapped.factor,
             join: mapped.join,
             described: mapped.described,
+            double: false,
         }
     }
 }

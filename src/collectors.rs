@@ -1,0 +1,228 @@
+//! Collectors: what Envoy's admin interface knows and `/stats` does not say.
+//!
+//! Each is a small module: it asks for one document, one request at a time, and says what it found
+//! ([`Finding`]) under base names of the mapping table. Collectors run behind the stats of a poll,
+//! within what is left of its time, each on a schedule of its own. One that fails has no findings
+//! until it succeeds again; that is counted, and the poll is none the worse for it. One that is
+//! switched off asks for nothing.
+
+mod listeners;
+mod memory;
+mod name;
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::time::Instant;
+
+use crate::decode;
+use crate::snapshot::Snapshot;
+use crate::snapshot::builder::Settings;
+use crate::snapshot::builder::collected::{Collected, Finding};
+use crate::telemetry::Outcome;
+use crate::transport::{self, Query, Transport};
+
+pub use name::Name;
+
+/// Which collectors run, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Those that are on.
+    pub on: Vec<Name>,
+}
+
+/// Why a collector found nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An answer could not be had.
+    #[error(transparent)]
+    Transport(#[from] transport::Error),
+    /// An answer is not what Envoy sends.
+    #[error("the answer to {query} is not understood")]
+    Decode {
+        /// The request.
+        query: &'static str,
+        /// What is wrong with it, and where.
+        source: decode::Error,
+    },
+    /// The collector panicked.
+    #[error("the collector panicked; this is a fault of the exporter")]
+    Panicked,
+}
+
+impl Error {
+    /// The outcome to count.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Transport(error) => error.outcome(),
+            Self::Decode { .. } => Outcome::Decode,
+            Self::Panicked => Outcome::Internal,
+        }
+    }
+}
+
+/// How a run of a collector ended.
+#[derive(Debug)]
+pub struct Run {
+    /// The collector.
+    pub name: Name,
+    /// How it ended.
+    pub result: Result<(), Error>,
+    /// How long it took.
+    pub took: Duration,
+    /// Size of the answers that it got.
+    pub bytes: usize,
+}
+
+/// What the stats of a poll say of the server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Server {
+    /// Seconds since its start.
+    pub uptime: Option<u64>,
+    /// Which of several processes, in a row of hot restarts.
+    pub epoch: Option<u64>,
+    /// Its state as a number.
+    pub state: Option<u64>,
+}
+
+impl Server {
+    /// From the gauges of a poll; a filter may leave some out.
+    pub fn of_stats(mut gauge: impl FnMut(&str) -> Option<u64>) -> Self {
+        Self {
+            uptime: gauge("server.uptime"),
+            epoch: gauge("server.hot_restart_epoch"),
+            state: gauge("server.state"),
+        }
+    }
+
+    /// Whether this is another process than it was, or the same in another state.
+    fn is_other_than(self, before: Self) -> bool {
+        (self.epoch, self.state) != (before.epoch, before.state) || self.uptime < before.uptime
+    }
+}
+
+/// What a collector asks with.
+struct Asking<'t> {
+    transport: &'t mut Transport,
+    deadline: Instant,
+    /// Size of the answers.
+    bytes: &'t mut usize,
+}
+
+impl Asking<'_> {
+    /// A whole answer, decoded.
+    async fn document<T>(
+        &mut self,
+        query: Query,
+        decode: impl FnOnce(&[u8]) -> Result<T, decode::Error>,
+    ) -> Result<T, Error> {
+        let mut body = Vec::new();
+        let asked = self.transport.fetch(query, &mut body, self.deadline);
+        asked.await?;
+        *self.bytes += body.len();
+        decode(&body).map_err(|source| Error::Decode {
+            query: query.name(),
+            source,
+        })
+    }
+}
+
+/// The collectors of a target.
+#[derive(Debug)]
+pub struct Collectors {
+    all: Vec<Scheduled>,
+    collected: Box<Collected>,
+    server: Server,
+}
+
+/// A collector and when it ran.
+#[derive(Debug)]
+struct Scheduled {
+    name: Name,
+    /// When it last succeeded.
+    ran: Option<Instant>,
+}
+
+impl Collectors {
+    /// The collectors that are on, none of which has run.
+    pub fn new(options: &Options, settings: Settings) -> Option<Self> {
+        let all: Vec<_> = options
+            .on
+            .iter()
+            .map(|name| Scheduled {
+                name: *name,
+                ran: None,
+            })
+            .collect();
+        (!all.is_empty()).then(|| Self {
+            collected: Box::new(Collected::new(settings, all.len())),
+            all,
+            server: Server::default(),
+        })
+    }
+
+    /// Those that are on.
+    pub fn names(&self) -> impl Iterator<Item = Name> {
+        self.all.iter().map(|collector| collector.name)
+    }
+
+    /// Runs those that are due, one after the other.
+    pub async fn run(
+        &mut self,
+        transport: &mut Transport,
+        deadline: Instant,
+        server: Server,
+    ) -> Vec<Run> {
+        let is_other = server.is_other_than(self.server);
+        self.server = server;
+        let mut runs = Vec::new();
+        for (at, collector) in self.all.iter_mut().enumerate() {
+            if !is_other && !collector.is_due() {
+                continue;
+            }
+            let Some(mut finding) = self.collected.begin(at) else {
+                continue;
+            };
+            let start = Instant::now();
+            let mut bytes = 0;
+            let asking = Asking {
+                transport,
+                deadline,
+                bytes: &mut bytes,
+            };
+            let run = AssertUnwindSafe(collector.run(asking, &mut finding)).catch_unwind();
+            let result = run.await.unwrap_or(Err(Error::Panicked));
+            if result.is_err() {
+                finding.clear();
+            }
+            collector.ran = result.is_ok().then_some(start);
+            runs.push(Run {
+                name: collector.name,
+                result,
+                took: start.elapsed(),
+                bytes,
+            });
+        }
+        runs
+    }
+
+    /// What all of them have, beside the stats of this poll.
+    pub fn finish(&mut self, stats: &Snapshot) -> Snapshot {
+        self.collected.finish(stats)
+    }
+}
+
+impl Scheduled {
+    fn is_due(&self) -> bool {
+        self.ran
+            .is_none_or(|ran| ran.elapsed() >= self.name.interval())
+    }
+
+    async fn run(&self, asking: Asking<'_>, finding: &mut Finding<'_>) -> Result<(), Error> {
+        match self.name {
+            Name::Listeners => listeners::run(asking, finding).await,
+            Name::Memory => memory::run(asking, finding).await,
+        }
+    }
+}

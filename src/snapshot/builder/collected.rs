@@ -1,0 +1,384 @@
+//! Makes the second snapshot of a target: what its collectors found besides the stats.
+//!
+//! A collector says what it found subject by subject: a scope and tags (an endpoint of a cluster,
+//! say), then each of its numbers under a last word. Scope and word are a base name of the mapping
+//! table, so that names, labels, HELP and units come from there, in every profile, and target
+//! labels, relabeling and limits apply as they do to stats. As with stats, names are resolved once:
+//! a run that finds what the last one found only moves numbers.
+//!
+//! A collector that did not run keeps what it has; one that failed has nothing. Whatever the stats
+//! have already is theirs: no series and no family's name is in both snapshots.
+
+use std::sync::Arc;
+
+use super::super::layout::{self, Layout, Legend};
+use super::super::names::Interner;
+use super::super::{Histograms, Report, Snapshot};
+use super::Settings;
+use super::group::{Group, Resolved};
+use super::resolve::{BoundSets, Descriptions, Families, Kinds, Resolver};
+use super::shapes::Shapes;
+use crate::mapping::Mapping;
+use crate::mapping::endpoints::Endpoints;
+use crate::mapping::scopes::Scopes;
+use crate::mapping::table::Join;
+use crate::snapshot::DropReason;
+use crate::stat::StatType;
+
+/// Keeps what is known of the findings of a target's collectors between polls.
+#[derive(Debug)]
+pub struct Collected {
+    settings: Settings,
+    findings: Vec<Findings>,
+    families: Families,
+    descriptions: Descriptions,
+    blocks: Interner,
+    bounds: BoundSets,
+    kinds: Kinds,
+    layout: Arc<Layout>,
+    /// The layout of the stats that this one was made beside.
+    beside: Arc<Layout>,
+}
+
+/// What one collector found.
+#[derive(Debug)]
+struct Findings {
+    group: Group<Found>,
+    /// Findings whose name came twice.
+    repeated: usize,
+    /// What its own bounds let fall.
+    cut: usize,
+    /// Whether the last run found something else than the one before.
+    changed: bool,
+}
+
+/// A number and what it is.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    raw: u64,
+    form: Form,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Counter,
+    Gauge,
+    Double,
+    Info,
+}
+
+impl Default for Found {
+    fn default() -> Self {
+        Self {
+            raw: 0,
+            form: Form::Gauge,
+        }
+    }
+}
+
+impl Form {
+    /// The type of stat that names such a family.
+    const fn stat_type(self) -> StatType {
+        match self {
+            Self::Counter => StatType::Counter,
+            Self::Gauge | Self::Double => StatType::Gauge,
+            Self::Info => StatType::TextReadout,
+        }
+    }
+}
+
+/// A run of a collector: takes what it finds.
+#[derive(Debug)]
+pub struct Finding<'c> {
+    findings: &'c mut Findings,
+    /// The subject, then the last word.
+    name: String,
+    subject: usize,
+}
+
+impl Finding<'_> {
+    /// What the numbers that follow are of: the front of their base names, and their tags.
+    pub fn subject<'t>(&mut self, scope: &str, tags: impl IntoIterator<Item = (&'t str, &'t str)>) {
+        self.name.clear();
+        self.name.push_str(scope);
+        for (tag, value) in tags {
+            for text in [tag, value] {
+                self.name.push(SEPARATOR);
+                push_escaped(&mut self.name, text);
+            }
+        }
+        self.name.push('.');
+        self.subject = self.name.len();
+    }
+
+    /// A number that only grows.
+    pub fn counter(&mut self, word: &str, value: u64) {
+        self.found(word, value, Form::Counter);
+    }
+
+    /// A number that goes up and down.
+    pub fn gauge(&mut self, word: &str, value: u64) {
+        self.found(word, value, Form::Gauge);
+    }
+
+    /// One that need not be whole.
+    pub fn double(&mut self, word: &str, value: f64) {
+        self.found(word, value.to_bits(), Form::Double);
+    }
+
+    /// Nothing but the tags.
+    pub fn info(&mut self, word: &str) {
+        self.found(word, 1, Form::Info);
+    }
+
+    /// Counts findings that a bound of the collector's let fall.
+    pub fn cut(&mut self, count: usize) {
+        self.findings.cut += count;
+    }
+
+    /// Starts again, with nothing found.
+    pub fn clear(&mut self) {
+        self.findings.begin();
+    }
+
+    fn found(&mut self, word: &str, raw: u64, form: Form) {
+        self.name.truncate(self.subject);
+        // The last dot of a name stands between subject and word.
+        if word.contains('.') {
+            self.name.push_str(&word.replace('.', "_"));
+        } else {
+            self.name.push_str(word);
+        }
+        match self.findings.group.see(&self.name) {
+            Some(stat) => {
+                if stat.value.form != form {
+                    stat.resolved = Resolved::NOT_YET;
+                    self.findings.changed = true;
+                }
+                stat.value = Found { raw, form };
+            }
+            None => self.findings.repeated += 1,
+        }
+    }
+}
+
+impl Drop for Finding<'_> {
+    fn drop(&mut self) {
+        self.findings.end();
+    }
+}
+
+impl Findings {
+    fn new() -> Self {
+        Self {
+            group: Group::new(None),
+            repeated: 0,
+            cut: 0,
+            changed: false,
+        }
+    }
+
+    fn begin(&mut self) {
+        self.group.begin();
+        // What is not told by names changes what is reported.
+        self.changed |= self.repeated > 0 || self.cut > 0;
+        (self.repeated, self.cut) = (0, 0);
+    }
+
+    fn end(&mut self) {
+        self.changed |= !self.group.is_steady() || self.repeated > 0 || self.cut > 0;
+    }
+}
+
+impl Collected {
+    /// For so many collectors, none of which has run.
+    pub fn new(settings: Settings, collectors: usize) -> Self {
+        Self {
+            settings,
+            findings: (0..collectors).map(|_| Findings::new()).collect(),
+            families: Families::default(),
+            descriptions: Descriptions::default(),
+            blocks: Interner::default(),
+            bounds: BoundSets::new(),
+            kinds: Kinds::default(),
+            layout: Arc::default(),
+            beside: Arc::default(),
+        }
+    }
+
+    /// Starts a run of a collector.
+    pub fn begin(&mut self, collector: usize) -> Option<Finding<'_>> {
+        let findings = self.findings.get_mut(collector)?;
+        findings.begin();
+        Some(Finding {
+            findings,
+            name: String::new(),
+            subject: 0,
+        })
+    }
+
+    /// What all collectors have, beside the stats of the same poll.
+    pub fn finish(&mut self, stats: &Snapshot) -> Snapshot {
+        let changed = self.findings.iter().any(|findings| findings.changed);
+        if changed || !Arc::ptr_eq(&self.beside, &stats.layout) {
+            self.beside = Arc::clone(&stats.layout);
+            self.resolve();
+            self.lay_out();
+        }
+        Snapshot {
+            layout: Arc::clone(&self.layout),
+            scalars: self.scalars(),
+            histograms: Histograms::default(),
+            // Nobody says since when these count.
+            started: None,
+        }
+    }
+
+    fn resolve(&mut self) {
+        for findings in &mut self.findings {
+            findings.group.settle();
+        }
+        self.forget_the_dead();
+        let settings = &self.settings;
+        let mut resolver = Resolver {
+            mapping: &settings.mapping,
+            scopes: &Scopes::default(),
+            endpoints: &Endpoints::default(),
+            target_labels: &settings.target_labels,
+            relabel: &settings.relabel,
+            limits: settings.limits,
+            families: &mut self.families,
+            descriptions: &mut self.descriptions,
+            blocks: &mut self.blocks,
+            bounds: &mut self.bounds,
+            kinds: &mut self.kinds,
+            shapes: &mut Shapes::default(),
+            changed: &[],
+        };
+        let mut name = String::new();
+        for findings in &mut self.findings {
+            findings.changed = false;
+            let group = &mut findings.group;
+            for (at, stat) in group.stats.iter_mut().enumerate() {
+                if stat.resolved.is_not_yet() {
+                    group.names.read(at, &mut name);
+                    stat.resolved = resolved(&mut resolver, &settings.mapping, &name, stat.value);
+                }
+            }
+        }
+    }
+
+    fn lay_out(&mut self) {
+        let mut report = Report::default();
+        let mut candidates = Vec::new();
+        for findings in &self.findings {
+            report.drop_stats(DropReason::Conflict, findings.repeated);
+            report.drop_stats(DropReason::Limit, findings.cut);
+            findings.group.candidates(&mut candidates, &mut report);
+        }
+        let legend = Legend {
+            families: &self.families.list,
+            descriptions: &self.descriptions.list,
+            kinds: &self.kinds.list,
+            blocks: self.blocks.texts(),
+            bounds: Vec::new(),
+            reserved: &self.settings.reserved,
+            limits: self.settings.limits,
+            beside: Some(&self.beside),
+        };
+        let (layout, slots) = layout::lay_out(&candidates, legend, report);
+        let mut slots = slots.into_iter();
+        for findings in &mut self.findings {
+            findings.group.place(&mut slots);
+        }
+        self.layout = Arc::new(layout);
+    }
+
+    fn forget_the_dead(&mut self) {
+        let groups = self.findings.iter().map(|findings| &findings.group);
+        let live: usize = groups.map(Group::resolved).sum();
+        if self.blocks.len().max(self.families.list.len()) <= live * 2 + 1024 {
+            return;
+        }
+        self.families = Families::default();
+        self.descriptions = Descriptions::default();
+        self.kinds = Kinds::default();
+        self.blocks = Interner::default();
+        for findings in &mut self.findings {
+            findings.group.forget();
+        }
+    }
+
+    fn scalars(&self) -> Vec<u64> {
+        let mut values = vec![0; self.layout.scalar_labels.len()];
+        let mut begun = vec![false; self.layout.joined.len().min(1) * values.len()];
+        let stats = self.findings.iter().flat_map(|of| &of.group.stats);
+        for (slot, found) in stats.filter_map(|stat| Some((stat.slot()?, stat.value))) {
+            let Some(place) = values.get_mut(slot as usize) else {
+                continue;
+            };
+            let joined = self.layout.joined.get(&slot);
+            let begun = begun
+                .get_mut(slot as usize)
+                .map(|b| std::mem::replace(b, true));
+            *place = match joined {
+                Some(joined) if begun == Some(true) => join(joined.join, *place, found),
+                _ => found.raw,
+            };
+        }
+        values
+    }
+}
+
+/// Two numbers in one place. The mean is taken where it is shown: here stands the sum.
+fn join(join: Join, have: u64, found: Found) -> u64 {
+    if found.form == Form::Double {
+        let (one, other) = (f64::from_bits(have), f64::from_bits(found.raw));
+        let joined = match join {
+            Join::Sum | Join::Average => one + other,
+            Join::Max => one.max(other),
+            Join::Min => one.min(other),
+        };
+        return joined.to_bits();
+    }
+    match join {
+        Join::Sum | Join::Average => have.saturating_add(found.raw),
+        Join::Max => have.max(found.raw),
+        Join::Min => have.min(found.raw),
+    }
+}
+
+/// Stands before each tag and each value in a name.
+const SEPARATOR: char = '\n';
+
+fn push_escaped(name: &mut String, text: &str) {
+    if text.contains([SEPARATOR, '\\']) {
+        name.push_str(&text.replace('\\', "\\\\").replace(SEPARATOR, "\\n"));
+    } else {
+        name.push_str(text);
+    }
+}
+
+fn unescaped(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        if character == '\\' {
+            let escaped = characters.next();
+            plain.extend(escaped.map(|escaped| if escaped == 'n' { SEPARATOR } else { escaped }));
+        } else {
+            plain.push(character);
+        }
+    }
+    plain
+}
+
+/// Takes a name apart again, and maps it.
+fn resolved(resolver: &mut Resolver<'_>, mapping: &Mapping, name: &str, found: Found) -> Resolved {
+    let (subject, word) = name.rsplit_once('.').unwrap_or(("", name));
+    let mut parts = subject.split(SEPARATOR);
+    let base = format!("{}.{word}", parts.next().unwrap_or_default());
+    let tags = std::iter::from_fn(|| Some((unescaped(parts.next()?), unescaped(parts.next()?))));
+    let verdict = mapping.map_collected(base, tags, found.form.stat_type());
+    resolver.series_of(verdict, 0, found.form == Form::Double)
+}
