@@ -16,6 +16,7 @@
 //! |---|---|---|
 //! | [`stat`], [`names`], [`family`] | text | the nouns, and the grammar of names and labels |
 //! | [`histogram`] | Envoy's log-linear bins | count, sum, cumulative buckets |
+//! | [`work`] | a function | its result, from a thread for such work |
 //! | [`yaml`] | YAML text | typed values, or every mistake with its place |
 //! | [`negotiate`] | `Accept`, `Accept-Encoding` | format and encoding of a scrape |
 //! | [`relabel`] | the labels of a series | the same relabeled, or nothing |
@@ -68,4 +69,5 @@ pub mod status;
 pub mod telemetry;
 pub mod transport;
 pub mod web;
+pub mod work;
 pub mod yaml;

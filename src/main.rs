@@ -8,16 +8,15 @@ use envoy_exporter::cli::{Cli, Flags, LogFormat};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// Polls of several targets, compression, files and names of hosts share these.
+/// Files, passwords and names of hosts share these; polls and bodies have threads of their own.
 const BLOCKING_THREADS: usize = 4;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     start_logging(&cli.flags);
-    // One thread drives sockets and timers, long work runs on blocking threads beside it: a sidecar
-    // is not to take the cores of the proxy. Each thread also has its own part of the heap.
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
+    // One thread drives sockets and timers, long work runs on others beside it: a sidecar is not to
+    // take the cores of the proxy.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .max_blocking_threads(BLOCKING_THREADS)
         .enable_all()
         .build();

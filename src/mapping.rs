@@ -12,6 +12,7 @@ pub mod catalogue;
 mod compile;
 pub mod endpoints;
 mod naming;
+mod push_down;
 pub mod rules;
 pub mod scopes;
 pub mod table;

@@ -25,6 +25,7 @@ use crate::snapshot::builder::{Builder, Missing, Settings};
 use crate::stat::StatType;
 use crate::telemetry::Outcome;
 use crate::transport::{self, Query, Transport};
+use crate::work;
 
 pub use target::{Handle, LastPoll, Schedule, Task, View};
 
@@ -117,6 +118,14 @@ impl Poller {
             self.builder = None;
             Err(Error::Panicked)
         })
+    }
+
+    /// Takes a snapshot that nobody reads any more: the next but one is written where it was, and
+    /// large arrays are not asked for and given back with each poll.
+    pub fn recycle(&mut self, snapshot: Snapshot) {
+        if let Some(builder) = &mut self.builder {
+            builder.recycle(snapshot);
+        }
     }
 
     async fn poll_once(&mut self) -> Result<Polled, Error> {
@@ -240,7 +249,7 @@ impl Poller {
         work: impl FnOnce(&mut Builder) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let mut builder = self.take_builder();
-        let done = tokio::task::spawn_blocking(move || {
+        let done = work::POLLS.run(move || {
             let result = work(&mut builder);
             (builder, result)
         });

@@ -144,7 +144,7 @@ pub(super) async fn coverage(config: Config, suggest: bool) -> anyhow::Result<Ex
 
 fn learned<'n>(mapping: &Mapping, names: impl Iterator<Item = &'n String>) -> Scopes {
     let names: Vec<_> = names.collect();
-    mapping.scopes().learn(&|each| {
+    mapping.scopes().learn(&|_, each| {
         for name in &names {
             each(name);
         }

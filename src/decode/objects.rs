@@ -91,7 +91,7 @@ impl HistogramStream {
         if self.state == State::Head {
             self.find_head();
         }
-        let rest = std::mem::take(&mut self.rest);
+        let mut rest = std::mem::take(&mut self.rest);
         let mut at = 0;
         while let Some(left) = rest.get(at..).filter(|left| !left.is_empty()) {
             match self.step(left, taker)? {
@@ -102,8 +102,8 @@ impl HistogramStream {
                 None => break,
             }
         }
-        self.rest
-            .extend_from_slice(rest.get(at..).unwrap_or_default());
+        rest.drain(..at);
+        self.rest = rest;
         if self.rest.len() > LONGEST_OBJECT && self.state != State::Head {
             self.state = State::Rest;
         }

@@ -58,17 +58,25 @@ impl StatStream {
         piece: &[u8],
         mut on_stat: impl FnMut(&str, Value<'_>),
     ) -> Result<(), Error> {
-        if self.rest.is_empty() {
-            let read = self.advance(piece, &mut on_stat)?;
-            self.rest
-                .extend_from_slice(piece.get(read..).unwrap_or_default());
-            return Ok(());
+        let mut piece = piece;
+        // First what the last piece broke off within: most often this piece has the end of one stat,
+        // and then all else is read where it is.
+        let end_of_stat = memchr::memchr(b'}', piece).map_or(piece.len(), |at| at + 1);
+        for most in [end_of_stat, usize::MAX] {
+            if self.rest.is_empty() {
+                break;
+            }
+            let (more, behind) = piece.split_at(most.min(piece.len()));
+            let mut rest = std::mem::take(&mut self.rest);
+            rest.extend_from_slice(more);
+            let read = self.advance(&rest, &mut on_stat)?;
+            rest.drain(..read);
+            self.rest = rest;
+            piece = behind;
         }
-        let mut rest = std::mem::take(&mut self.rest);
-        rest.extend_from_slice(piece);
-        let read = self.advance(&rest, &mut on_stat)?;
-        rest.drain(..read);
-        self.rest = rest;
+        let read = self.advance(piece, &mut on_stat)?;
+        let left = piece.get(read..).unwrap_or_default();
+        self.rest.extend_from_slice(left);
         if self.rest.len() > LARGEST && matches!(self.state, State::Stat { .. }) {
             self.state = State::Whole("{\"stats\":[");
         }

@@ -17,6 +17,7 @@ use super::compress::Compressed;
 use super::{Body, Selection, Shape};
 use crate::negotiate::{Encoding, Format};
 use crate::snapshot::Snapshot;
+use crate::work;
 
 /// Makes bodies.
 #[derive(Debug, Default)]
@@ -182,7 +183,7 @@ fn make(
     selection: Selection,
     encoding: Encoding,
 ) -> Made {
-    let made = tokio::task::spawn_blocking(move || {
+    let made = work::BODIES.run(move || {
         let mut body = Body::new(snapshots, &shape, &selection, Vec::new());
         Compressed::of(encoding, |out| body.write(out))
     });

@@ -102,6 +102,14 @@ impl Rules {
         self.list.iter()
     }
 
+    /// The patterns of stats that a rule takes although no table keeps them.
+    pub(super) fn brought_back(&self) -> impl Iterator<Item = &TokenPattern> {
+        let rules = self.list.iter();
+        rules
+            .filter(|rule| rule.drop == Some(false))
+            .map(|rule| &rule.pattern)
+    }
+
     /// Tells the rules which patterns are entries of the catalogue.
     pub fn bind(&mut self, is_entry: impl Fn(&str) -> bool) {
         for rule in &mut self.list {

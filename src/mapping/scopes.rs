@@ -6,6 +6,7 @@
 //! *scoped* form of equal length in which the dots inside them read as `_`; tag rules and the
 //! catalogue read that form, and take values from the raw one.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use hashbrown::{HashMap, HashSet};
@@ -69,8 +70,9 @@ impl<'n> ScopedName<'n> {
     }
 }
 
-/// Hands every stat name to the function that it is given.
-pub type Visit<'v> = dyn Fn(&mut dyn FnMut(&str)) + 'v;
+/// Hands stat names to the function that it is given: all whose last token is in the set, and
+/// others if that is easier.
+pub type Visit<'v> = dyn Fn(&HashSet<&str>, &mut dyn FnMut(&str)) + 'v;
 
 /// Compiled scope rules.
 #[derive(Debug, Default)]
@@ -83,7 +85,8 @@ enum Rule {
     Learn {
         /// Tokens before the name; `None` stands for any.
         prefix: Vec<Option<String>>,
-        from: HashSet<String>,
+        /// In one order, so that the same table gives the same filter.
+        from: BTreeSet<String>,
     },
     Mask {
         regex: Regex,
@@ -97,6 +100,13 @@ pub struct Scopes {
     names: HashMap<usize, HashSet<String>>,
 }
 
+/// A stat that tells a scope name: its first and its last token.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Anchor<'r> {
+    pub(super) root: &'r str,
+    pub(super) last: &'r str,
+}
+
 /// A scope name that is always known, and that nobody has: it stands for any other.
 pub const STAND_IN: &str = "\u{1}any\u{1}";
 
@@ -108,16 +118,12 @@ impl Scopes {
 
     /// Where the longest known scope name from `start` on ends.
     fn end(&self, rule: usize, name: &str, start: usize) -> Option<usize> {
-        let mut dots = name
-            .bytes()
-            .enumerate()
-            .skip(start)
-            .filter(|(_, byte)| *byte == b'.')
-            .map(|(at, _)| at);
-        dots.rfind(|dot| {
-            name.get(start..*dot)
-                .is_some_and(|scope| self.knows(rule, scope))
-        })
+        let mut dots = memchr::memrchr_iter(b'.', name.as_bytes().get(start..)?);
+        let ends = |dot: &usize| {
+            let scope = name.get(start..start + dot);
+            scope.is_some_and(|scope| self.knows(rule, scope))
+        };
+        dots.find(ends).map(|dot| start + dot)
     }
 }
 
@@ -139,21 +145,46 @@ impl ScopeRules {
         self.rules.extend(more.rules);
     }
 
-    /// Learns the scope names of one target. `visit` hands all its stat names to the function that
-    /// it is given; it is called once for each kind of scope.
+    /// The stats that tell scope names.
+    pub(super) fn anchors(&self) -> impl Iterator<Item = Anchor<'_>> {
+        self.rules.iter().flat_map(|rule| {
+            let (root, from) = match rule {
+                Rule::Learn { prefix, from } => {
+                    (prefix.first().and_then(Option::as_deref), Some(from))
+                }
+                Rule::Mask { .. } => (None, None),
+            };
+            let from = from.into_iter().flatten();
+            from.filter_map(move |last| Some(Anchor { root: root?, last }))
+        })
+    }
+
+    /// Learns the scope names of one target from its stat names.
     pub fn learn(&self, visit: &Visit<'_>) -> Scopes {
+        let learning = self.rules.iter().filter_map(|rule| match rule {
+            Rule::Learn { from, .. } => Some(from),
+            Rule::Mask { .. } => None,
+        });
+        let last: HashSet<&str> = learning.flatten().map(String::as_str).collect();
+        // One name in a hundred or so tells anything.
+        let mut telling: Vec<Box<str>> = Vec::new();
+        visit(&last, &mut |name| {
+            if last.contains(last_token(name)) {
+                telling.push(name.into());
+            }
+        });
         let mut scopes = Scopes::default();
         for (index, rule) in self.rules.iter().enumerate() {
             let Rule::Learn { prefix, from } = rule else {
                 continue;
             };
             let mut learned = HashSet::new();
-            visit(&mut |name| {
+            for name in &telling {
                 let Some((front, last)) = name.rsplit_once('.') else {
-                    return;
+                    continue;
                 };
                 if !starts_like(prefix, name) || !from.contains(last) {
-                    return;
+                    continue;
                 }
                 // Rules before this one may have to hide dots in front of the name.
                 let read = self.scope_with(index, &scopes, name);
@@ -163,7 +194,7 @@ impl ScopeRules {
                 {
                     learned.insert(scope.to_owned());
                 }
-            });
+            }
             scopes.names.insert(index, learned);
         }
         scopes
@@ -336,6 +367,10 @@ impl Rule {
     }
 }
 
+fn last_token(name: &str) -> &str {
+    name.rsplit('.').next().unwrap_or_default()
+}
+
 /// Whether a name with this first token may match; no roots: any may.
 fn may_have(roots: &[String], root: &str) -> bool {
     roots.is_empty() || roots.iter().any(|have| have == root)
@@ -401,7 +436,7 @@ mod tests {
             "listener.10.0.0.1_80.http.in.gress.downstream_rq_completed",
         ];
         let rules = rules();
-        let scopes = rules.learn(&|each| names.iter().copied().for_each(each));
+        let scopes = rules.learn(&|_, each| names.iter().copied().for_each(each));
         assert_eq!(
             rules.changed(&Scopes::default(), &scopes),
             ["cluster.foo.", "cluster.foo.bar.", "listener."]

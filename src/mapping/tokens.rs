@@ -133,6 +133,31 @@ impl TokenPattern {
             .sum()
     }
 
+    /// Appends a regex that finds every whole stat name whose base name matches, and others: for
+    /// the shipped tag rules, which cut only as [`with_cuts`] says.
+    pub(super) fn push_name_regex(&self, regex: &mut String) {
+        let before = match self.root() {
+            Some(root) if !FIRST_TOKEN_CUT.contains(&root) => "^",
+            _ => "^(?:.*\\.)?",
+        };
+        regex.push_str(before);
+        for (at, token) in self.tokens.iter().enumerate() {
+            if at > 0 {
+                regex.push_str("\\.(?:.*\\.)?");
+            }
+            match token {
+                Token::Literal(text) => regex.push_str(&with_cuts(text)),
+                Token::One { before, after, .. } => {
+                    regex.push_str(&with_cuts(before));
+                    regex.push_str(".*");
+                    regex.push_str(&with_cuts(after));
+                }
+                Token::Many { .. } => regex.push_str(".*"),
+            }
+        }
+        regex.push_str("(?:\\..*)?$");
+    }
+
     /// Whether `name` matches.
     pub fn matches(&self, name: &str) -> bool {
         self.captures(name).is_some()
@@ -143,6 +168,23 @@ impl TokenPattern {
         let mut spans = Vec::new();
         matches(&self.tokens, name, Some(0), &mut spans).then_some(spans)
     }
+}
+
+/// The base names that the shipped rules make by cutting the first token.
+const FIRST_TOKEN_CUT: [&str; 2] = ["rbac", "http_local_rate_limit"];
+
+/// A regex for the text of a token, with what tag rules cut out within tokens: codes and classes of
+/// responses, and numbers of workers. All else they cut is whole tokens. A dot that stands in a
+/// user's name reads as `_` in a base name.
+fn with_cuts(text: &str) -> String {
+    let mut regex = regex::escape(text)
+        .replace("_rq_xx", "_rq_[0-9]?xx")
+        .replace("worker_", "worker_(?:[0-9]+\\.)?")
+        .replace('_', "[_.]");
+    if text.ends_with("_rq") {
+        regex.push_str("(?:_[0-9]{3})?");
+    }
+    regex
 }
 
 fn one(before: &str, after: &str, captured: bool) -> Token {

@@ -245,12 +245,17 @@ impl Task {
                     },
                 );
                 self.log_success(&last, &report);
+                let mut before = None;
                 self.publish.send_modify(|view| {
-                    view.last = Some(last);
+                    before = view.last.replace(last);
                     view.error = None;
                     view.polls += 1;
                     view.polling = false;
                 });
+                let unread = before.and_then(|before| Arc::into_inner(before.snapshot));
+                if let Some(unread) = unread {
+                    self.poller.recycle(unread);
+                }
             }
             Err(error) => {
                 let target = self.handle.name();

@@ -19,7 +19,7 @@ use hashbrown::HashSet;
 
 use super::layout::{self, Bounds, Layout, Legend};
 use super::names::Interner;
-use super::{DropReason, Limits, Report, Snapshot};
+use super::{DropReason, Histograms, Limits, Report, Snapshot};
 use crate::decode::DetailedHistogram;
 use crate::family::Factor;
 use crate::histogram::{self, Bin, Generation, Scale};
@@ -31,7 +31,7 @@ use crate::relabel;
 use crate::stat::StatType;
 
 use group::{Group, Resolved, Stat};
-use resolve::{BoundSets, Descriptions, Details, Families, Kinds, Resolver};
+use resolve::{BoundSets, Descriptions, Details, Families, Framed, Kinds, Resolver};
 use shapes::Shapes;
 
 /// What a poll must read besides the stats.
@@ -81,6 +81,8 @@ pub struct Builder {
     bounds: BoundSets,
     kinds: Kinds,
     layout: Arc<Layout>,
+    /// The arrays of a snapshot that nobody reads any more, for the next one.
+    spare: (Vec<u64>, Histograms),
     /// Uptime at the last poll, and the start that was made out from it.
     started: Option<(u64, f64)>,
     /// Stats whose name came twice in this poll.
@@ -120,6 +122,7 @@ impl Builder {
             bounds: BoundSets::new(),
             kinds: Kinds::default(),
             layout: Arc::default(),
+            spare: Default::default(),
             started: None,
             repeated: 0,
             repeated_before: 0,
@@ -286,12 +289,18 @@ impl Builder {
         if self.settings.created_timestamps {
             self.make_out_start();
         }
+        let (scalars, histograms) = std::mem::take(&mut self.spare);
         Snapshot {
             started: self.started.map(|(_, start)| start),
-            scalars: self.scalars(),
-            histograms: self.distributions(),
+            scalars: self.scalars(scalars),
+            histograms: self.distributions(histograms),
             layout: Arc::clone(&self.layout),
         }
+    }
+
+    /// Takes a snapshot that nobody reads any more, to write the next one into its arrays.
+    pub fn recycle(&mut self, snapshot: Snapshot) {
+        self.spare = (snapshot.scalars, snapshot.histograms);
     }
 
     /// Forgets what is gone, learns scope names, and resolves what is new.
@@ -314,12 +323,12 @@ impl Builder {
             ..
         } = self;
         let scope_rules = settings.mapping.scopes();
-        let scopes = scope_rules.learn(&|each| {
+        let scopes = scope_rules.learn(&|last, each| {
             for group in numbers.iter() {
-                group.visit(each);
+                group.visit(last, each);
             }
-            texts.visit(each);
-            histograms.visit(each);
+            texts.visit(last, each);
+            histograms.visit(last, each);
         });
         let changed = scope_rules.changed(&self.scopes, &scopes);
         self.scopes = scopes;
@@ -336,6 +345,7 @@ impl Builder {
             bounds: &mut self.bounds,
             kinds: &mut self.kinds,
             shapes: &mut Shapes::default(),
+            framed: Framed::default(),
             changed: &changed,
         };
         for group in numbers {
@@ -354,7 +364,9 @@ impl Builder {
     fn lay_out(&mut self) {
         let mut report = Report::default();
         report.drop_stats(DropReason::Conflict, self.repeated);
-        let mut candidates = Vec::new();
+        let numbers = self.numbers.iter().map(|group| group.stats.len());
+        let texts = self.texts.stats.len() + self.histograms.stats.len();
+        let mut candidates = Vec::with_capacity(numbers.sum::<usize>() + texts);
         for group in &self.numbers {
             group.candidates(&mut candidates, &mut report);
         }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 
+use super::names::Texts;
 use super::report::{Limits, Report};
 use crate::family::{Factor, FamilyType};
 use crate::mapping::table::{Join, Unit};
@@ -28,7 +29,7 @@ pub struct Layout {
     pub(super) histograms: Vec<HistogramPlace>,
     /// Scalar series that several stats are joined in, by their place.
     pub(super) joined: HashMap<u32, Joined>,
-    blocks: Arc<[Box<str>]>,
+    blocks: Arc<Texts>,
     bounds: Vec<Arc<Bounds>>,
     pub(super) report: Report,
 }
@@ -143,7 +144,7 @@ pub(super) struct HistogramPlace {
 impl Layout {
     /// The label block of a number.
     pub(super) fn block(&self, at: u32) -> &str {
-        self.blocks.get(at as usize).map_or("", |block| block)
+        self.blocks.get(at)
     }
 
     /// The bounds of a number, in the unit of the stat.
@@ -251,7 +252,7 @@ pub(super) struct Legend<'b> {
     pub(super) families: &'b [(Box<str>, FamilyType)],
     pub(super) descriptions: &'b [Description],
     pub(super) kinds: &'b [Kind],
-    pub(super) blocks: Arc<[Box<str>]>,
+    pub(super) blocks: Arc<Texts>,
     pub(super) bounds: Vec<Arc<Bounds>>,
     /// Family names that the exporter itself has.
     pub(super) reserved: &'b HashSet<String>,
@@ -260,13 +261,16 @@ pub(super) struct Legend<'b> {
     pub(super) beside: Option<&'b Layout>,
 }
 
+/// The place of a value that goes nowhere.
+pub(super) const NOWHERE: u32 = u32::MAX;
+
 /// Lays candidates out. The second result says for each candidate where its value goes, in the
-/// array of its family's type, or nothing when it has no series.
+/// array of its family's type, or [`NOWHERE`] when it has no series.
 pub(super) fn lay_out(
     candidates: &[Candidate],
     legend: Legend<'_>,
     mut report: Report,
-) -> (Layout, Vec<Option<u32>>) {
+) -> (Layout, Vec<u32>) {
     let by_family = group(candidates, &legend);
     let order = ordered_families(&by_family, legend.families);
     let taken = taken_names(&order, legend.families);
@@ -276,7 +280,7 @@ pub(super) fn lay_out(
         bounds: legend.bounds.clone(),
         ..Layout::default()
     };
-    let mut slots = vec![None; candidates.len()];
+    let mut slots = vec![NOWHERE; candidates.len()];
     // For each label block the last family that it was seen in, and its slot there.
     let mut seen = vec![(u32::MAX, 0); legend.blocks.len()];
     let mut before: Option<&str> = None;
@@ -342,7 +346,7 @@ pub(super) fn lay_out(
             }
             report.undescribed += usize::from(own.is_some_and(|own| !own.described));
             if let Some(place) = slots.get_mut(*member as usize) {
-                *place = Some(*slot);
+                *place = *slot;
             }
         }
         let end = layout.next_slot(*family_type);
@@ -373,8 +377,7 @@ impl Description {
 
 impl<'b> Legend<'b> {
     fn block(&self, candidate: Candidate) -> &str {
-        let block = self.blocks.get(candidate.block as usize);
-        block.map_or("", |block| block)
+        self.blocks.get(candidate.block)
     }
 
     fn kind(&self, candidate: Candidate) -> Option<&'b Kind> {
@@ -530,7 +533,7 @@ mod tests {
             families: &families,
             descriptions: &[description(None)],
             kinds: &kinds,
-            blocks: vec!["".into(), "a=\"1\"".into()].into(),
+            blocks: Arc::new(["", "a=\"1\""].into_iter().collect()),
             bounds: vec![Arc::new(Bounds::of_stat(&[1.0], Factor::ONE))],
             reserved: &std::iter::once("envoy_up".to_owned()).collect(),
             limits: Limits::default(),
@@ -545,7 +548,10 @@ mod tests {
         assert_eq!(got, want);
         assert_eq!(layout.report.dropped(DropReason::Conflict), conflicts);
         let series: usize = want.iter().map(|(_, series)| series).sum();
-        assert_eq!(slots.iter().flatten().count(), series);
+        assert_eq!(
+            slots.iter().filter(|slot| **slot != NOWHERE).count(),
+            series
+        );
     }
 
     #[test]

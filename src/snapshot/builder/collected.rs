@@ -16,7 +16,7 @@ use super::super::names::Interner;
 use super::super::{Histograms, Report, Snapshot};
 use super::Settings;
 use super::group::{Group, Resolved};
-use super::resolve::{BoundSets, Descriptions, Families, Kinds, Resolver};
+use super::resolve::{BoundSets, Descriptions, Families, Framed, Kinds, Resolver};
 use super::shapes::Shapes;
 use crate::mapping::Mapping;
 use crate::mapping::endpoints::Endpoints;
@@ -253,6 +253,7 @@ impl Collected {
             bounds: &mut self.bounds,
             kinds: &mut self.kinds,
             shapes: &mut Shapes::default(),
+            framed: Framed::default(),
             changed: &[],
         };
         let mut name = String::new();

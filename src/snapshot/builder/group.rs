@@ -1,7 +1,9 @@
 //! The stats of one type between polls: found again by their place, forgotten when they are gone.
 
-use super::super::layout::{Candidate, number};
-use super::super::names::NameTable;
+use hashbrown::HashSet;
+
+use super::super::layout::{Candidate, NOWHERE, number};
+use super::super::names::{NameTable, Place};
 use super::super::{DropReason, Report};
 use crate::stat::StatType;
 
@@ -34,9 +36,6 @@ pub(super) struct Resolved {
     /// The number of its label block.
     block: u32,
 }
-
-/// No slot.
-const NOWHERE: u32 = u32::MAX;
 
 impl Resolved {
     /// Nothing is found out yet.
@@ -103,16 +102,17 @@ impl<V: Clone + Default> Group<V> {
 
     /// Finds or adds a stat; `None` when this poll has seen its name before.
     pub(super) fn see(&mut self, name: &str) -> Option<&mut Stat<V>> {
-        let at = if let Some(at) = self.names.find(name) {
-            at
-        } else {
-            self.stats.push(Stat {
-                value: V::default(),
-                position: 0,
-                resolved: Resolved::NOT_YET,
-                slot: NOWHERE,
-            });
-            self.names.push(name)
+        let at = match self.names.place(name) {
+            Place::Known(at) => at,
+            Place::New(at) => {
+                self.stats.push(Stat {
+                    value: V::default(),
+                    position: 0,
+                    resolved: Resolved::NOT_YET,
+                    slot: NOWHERE,
+                });
+                at
+            }
         };
         let stat = self.stats.get_mut(at)?;
         if stat.position > 0 {
@@ -133,6 +133,7 @@ impl<V: Clone + Default> Group<V> {
     pub(super) fn settle(&mut self) {
         let in_place = |(at, stat): (usize, &Stat<V>)| stat.position as usize == at + 1;
         if self.stats.iter().enumerate().all(in_place) {
+            self.names.settle();
             return;
         }
         let mut order: Vec<usize> = vec![0; self.seen as usize];
@@ -142,12 +143,9 @@ impl<V: Clone + Default> Group<V> {
                 *place = at;
             }
         }
-        let mut names = NameTable::default();
+        self.names.reorder(&order);
         let mut stats = Vec::with_capacity(order.len());
-        let mut name = String::new();
         for at in order {
-            self.names.read(at, &mut name);
-            names.push(&name);
             if let Some(stat) = self.stats.get_mut(at) {
                 let value = std::mem::take(&mut stat.value);
                 stats.push(Stat {
@@ -156,7 +154,6 @@ impl<V: Clone + Default> Group<V> {
                 });
             }
         }
-        self.names = names;
         self.stats = stats;
     }
 
@@ -171,9 +168,10 @@ impl<V: Clone + Default> Group<V> {
         }
     }
 
-    pub(super) fn visit(&self, each: &mut dyn FnMut(&str)) {
+    /// Hands over the names whose last token is among these.
+    pub(super) fn visit(&self, last: &HashSet<&str>, each: &mut dyn FnMut(&str)) {
         let mut name = String::new();
-        for at in 0..self.names.len() {
+        for at in self.names.ending_in(last) {
             self.names.read(at, &mut name);
             each(&name);
         }
@@ -190,10 +188,10 @@ impl<V: Clone + Default> Group<V> {
     }
 
     /// Takes the slots of this group's candidates, in their order.
-    pub(super) fn place(&mut self, slots: &mut impl Iterator<Item = Option<u32>>) {
+    pub(super) fn place(&mut self, slots: &mut impl Iterator<Item = u32>) {
         for stat in &mut self.stats {
             stat.slot = match stat.resolved.parts() {
-                Some(_) => slots.next().flatten().unwrap_or(NOWHERE),
+                Some(_) => slots.next().unwrap_or(NOWHERE),
                 None => NOWHERE,
             };
         }

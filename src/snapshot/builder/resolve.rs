@@ -9,7 +9,7 @@ use super::super::layout::{Bounds, Description, Kind, Parts, number};
 use super::super::names::Interner;
 use super::super::{DropReason, Limits};
 use super::group::{Group, Resolved};
-use super::shapes::{Plan, Ready, Shapes};
+use super::shapes::{Plan, Ready, Shapes, Unresolved};
 use crate::family::{Factor, FamilyType};
 use crate::histogram::DEFAULT_BOUNDS;
 use crate::mapping::endpoints::Endpoints;
@@ -55,7 +55,39 @@ pub(super) struct Resolver<'b> {
     pub(super) bounds: &'b mut BoundSets,
     pub(super) kinds: &'b mut Kinds,
     pub(super) shapes: &'b mut Shapes,
+    pub(super) framed: Framed,
     pub(super) changed: &'b [String],
+}
+
+/// Label blocks that differ in a scope name only. The hundred stats of a cluster come together and
+/// have a few blocks among them, which are looked up here before their text is made.
+#[derive(Debug, Default)]
+pub(super) struct Framed {
+    /// What stands before and behind the name.
+    frames: Numbered<(Box<str>, Box<str>)>,
+    scope: String,
+    /// Numbers of frames and blocks with that name.
+    recent: Vec<(u32, u32)>,
+}
+
+impl Framed {
+    fn block(&mut self, frame: u32, scope: &str, blocks: &mut Interner) -> Option<u32> {
+        if self.scope != scope {
+            scope.clone_into(&mut self.scope);
+            self.recent.clear();
+        }
+        if let Some((_, block)) = self.recent.iter().find(|(have, _)| *have == frame) {
+            return Some(*block);
+        }
+        let (before, after) = self.frames.list.get(frame as usize)?;
+        let mut text = String::with_capacity(before.len() + scope.len() + after.len());
+        text.push_str(before);
+        names::push_escaped_label_value(&mut text, scope);
+        text.push_str(after);
+        let block = blocks.intern(&text);
+        self.recent.push((frame, block));
+        Some(block)
+    }
 }
 
 /// What a stat's value says that its name does not.
@@ -70,6 +102,8 @@ pub(super) struct Details<'v> {
 impl Resolver<'_> {
     pub(super) fn resolve<V>(&mut self, group: &mut Group<V>, details: impl Fn(&V) -> Details<'_>) {
         let mut name = String::new();
+        let mut hole = None;
+        let mut front = None;
         for (at, stat) in group.stats.iter_mut().enumerate() {
             if !stat.resolved.is_not_yet() && self.changed.is_empty() {
                 continue;
@@ -77,23 +111,25 @@ impl Resolver<'_> {
             group.names.read(at, &mut name);
             let affected = || self.changed.iter().any(|front| name.starts_with(front));
             if stat.resolved.is_not_yet() || affected() {
-                let details = details(&stat.value);
-                let resolved = self.series(&name, group.stat_type, &details);
-                stat.resolved = resolved;
+                if front != group.names.front_number(at) {
+                    front = group.names.front_number(at);
+                    hole = Shapes::hole(self.mapping, self.scopes, &name);
+                }
+                let unresolved = Unresolved {
+                    name: &name,
+                    stat_type: group.stat_type,
+                    hole: hole.clone(),
+                };
+                stat.resolved = self.series(&unresolved, &details(&stat.value));
             }
         }
     }
 
-    fn series(
-        &mut self,
-        name: &str,
-        stat_type: Option<StatType>,
-        details: &Details<'_>,
-    ) -> Resolved {
-        if let Some(resolved) = self.ready(name, stat_type) {
+    fn series(&mut self, stat: &Unresolved<'_>, details: &Details<'_>) -> Resolved {
+        if let Some(resolved) = self.ready(stat) {
             return resolved;
         }
-        let verdict = self.verdict(name, stat_type, details.text);
+        let verdict = self.verdict(stat, details.text);
         self.series_of(verdict, details.bounds, false)
     }
 
@@ -147,12 +183,12 @@ impl Resolver<'_> {
 
     /// The series of a number whose shape is known, where nothing needs to look at it: no rule of
     /// relabeling, and no limit that it might be over.
-    fn ready(&mut self, name: &str, stat_type: Option<StatType>) -> Option<Resolved> {
-        let is_number = matches!(stat_type, Some(StatType::Counter | StatType::Gauge));
+    fn ready(&mut self, stat: &Unresolved<'_>) -> Option<Resolved> {
+        let is_number = matches!(stat.stat_type, Some(StatType::Counter | StatType::Gauge));
         if !is_number || !self.relabel.is_empty() {
             return None;
         }
-        let found = self.shapes.plan(self.mapping, self.scopes, name, stat_type);
+        let found = self.shapes.plan(self.mapping, self.scopes, stat);
         let (
             Plan::Hole {
                 mapped,
@@ -164,6 +200,9 @@ impl Resolver<'_> {
         else {
             return None;
         };
+        if scope.len() > self.limits.label_value_bytes {
+            return None;
+        }
         if ready.is_none() {
             let mut labels = mapped.labels.clone();
             for (label, value) in self.target_labels.iter() {
@@ -188,23 +227,16 @@ impl Resolver<'_> {
                     bounds: 0,
                     parts: Parts::ALL,
                 }),
-                before: before.into(),
-                after: after.into(),
+                frame: self.framed.frames.intern((before.into(), after.into())),
             });
         }
-        let ready = ready.as_ref()?;
-        if scope.len() > self.limits.label_value_bytes {
-            return None;
-        }
-        let mut block = String::with_capacity(ready.before.len() + scope.len() + ready.after.len());
-        block.push_str(&ready.before);
-        names::push_escaped_label_value(&mut block, scope);
-        block.push_str(&ready.after);
-        Some(Resolved::series(ready.kind, self.blocks.intern(&block)))
+        let Ready { kind, frame } = (*ready)?;
+        let block = self.framed.block(frame, scope, self.blocks)?;
+        Some(Resolved::series(kind, block))
     }
 
-    fn verdict(&mut self, name: &str, stat_type: Option<StatType>, text: Option<&str>) -> Verdict {
-        match self.shapes.plan(self.mapping, self.scopes, name, stat_type) {
+    fn verdict(&mut self, stat: &Unresolved<'_>, text: Option<&str>) -> Verdict {
+        match self.shapes.plan(self.mapping, self.scopes, stat) {
             Some((Plan::Hole { mapped, label, .. }, scope)) => {
                 let mut mapped = mapped.as_ref().clone();
                 mapped.labels.set(label.clone(), scope.to_owned());
@@ -212,8 +244,9 @@ impl Resolver<'_> {
             }
             Some((Plan::Same(verdict), _)) => verdict.as_ref().clone(),
             Some((Plan::None, _)) | None => {
+                let (scopes, endpoints) = (self.scopes, self.endpoints);
                 self.mapping
-                    .map(self.scopes, self.endpoints, name, stat_type, text)
+                    .map(scopes, endpoints, stat.name, stat.stat_type, text)
             }
         }
     }

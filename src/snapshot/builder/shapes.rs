@@ -7,6 +7,8 @@
 //! scope name alike is known of the shipped rules, which is why a mapping with rules of a user's
 //! own for tags and scopes gets no plans.
 
+use std::ops::Range;
+
 use hashbrown::{Equivalent, HashMap};
 
 use crate::mapping::endpoints::{Endpoints, is_endpoint_stat};
@@ -30,12 +32,20 @@ pub(super) enum Plan {
     None,
 }
 
-/// The series of a shape: its kind, and the text of its labels around the scope's name.
-#[derive(Debug)]
+/// The series of a shape: its kind, and the number of the text of its labels around the scope's name.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Ready {
     pub(super) kind: u32,
-    pub(super) before: Box<str>,
-    pub(super) after: Box<str>,
+    pub(super) frame: u32,
+}
+
+/// A stat that is to be mapped.
+#[derive(Clone, Debug)]
+pub(super) struct Unresolved<'n> {
+    pub(super) name: &'n str,
+    pub(super) stat_type: Option<StatType>,
+    /// What [`Shapes::hole`] says of it.
+    pub(super) hole: Option<Range<usize>>,
 }
 
 /// Plans by shape.
@@ -70,26 +80,34 @@ impl Equivalent<Shape> for ShapeRef<'_> {
 }
 
 impl Shapes {
-    /// The plan for a stat and the scope name that goes into its hole.
+    /// Where the scope name stands that goes into the hole of a stat's plan. It is the same for all
+    /// names that are equal up to their last dot.
+    pub(super) fn hole(mapping: &Mapping, scopes: &Scopes, name: &str) -> Option<Range<usize>> {
+        if !mapping.reads_scopes_alike() {
+            return None;
+        }
+        let hole = mapping.scopes().span(scopes, name)?;
+        let scope = name.get(hole.clone())?;
+        // A regex may read lines apart.
+        (!scope.is_empty() && !scope.contains('\n')).then_some(hole)
+    }
+
+    /// The plan for a stat with this hole, and the scope name that goes into it.
     pub(super) fn plan<'n>(
         &mut self,
         mapping: &Mapping,
         scopes: &Scopes,
-        name: &'n str,
-        stat_type: Option<StatType>,
+        stat: &Unresolved<'n>,
     ) -> Option<(&mut Plan, &'n str)> {
-        if !mapping.reads_scopes_alike() || stat_type == Some(StatType::TextReadout) {
+        let (name, stat_type) = (stat.name, stat.stat_type);
+        if stat_type == Some(StatType::TextReadout) || is_endpoint_stat(name) {
             return None;
         }
-        let span = mapping.scopes().span(scopes, name)?;
-        let scope = name.get(span.clone())?;
-        // A regex may read lines apart.
-        if scope.is_empty() || scope.contains('\n') || is_endpoint_stat(name) {
-            return None;
-        }
+        let hole = stat.hole.clone()?;
+        let scope = name.get(hole.clone())?;
         let shape = ShapeRef {
-            prefix: name.get(..span.start)?,
-            suffix: name.get(span.end..)?,
+            prefix: name.get(..hole.start)?,
+            suffix: name.get(hole.end..)?,
             stat_type,
         };
         if !self.plans.contains_key(&shape) {
@@ -194,12 +212,16 @@ mod tests {
             .collect();
             let scopes = mapping
                 .scopes()
-                .learn(&|each| known.iter().for_each(|name| each(name)));
+                .learn(&|_, each| known.iter().for_each(|name| each(name)));
             let mut shapes = Shapes::default();
             let mut planned = 0;
             for (name, stat_type) in &names {
-                let Some((plan, scope)) = shapes.plan(&mapping, &scopes, name, Some(*stat_type))
-                else {
+                let stat = Unresolved {
+                    name,
+                    stat_type: Some(*stat_type),
+                    hole: Shapes::hole(&mapping, &scopes, name),
+                };
+                let Some((plan, scope)) = shapes.plan(&mapping, &scopes, &stat) else {
                     continue;
                 };
                 let want =
