@@ -1,133 +1,290 @@
-"""Costs beside a real Envoy: CPU of a poll and of a scrape, ours and Envoy's, and memory.
+"""Costs beside a real Envoy: CPU and memory of a poll and of a scrape, ours, Envoy's and others'.
 
-    make bench                 both sizes
-    make bench CLUSTERS=5000   one size
+    make bench                 5,000 clusters, what others need there, small ones, and growth
+    make bench CLUSTERS=500    one size only
 
 Each figure is the median of several runs, with the least and the most. CPU is that of the whole
-process, as the kernel counts it, so that runs of one call can be compared with each other.
+process, as the kernel counts it. Ratios are to the CPU of Envoy itself for one answer of its own
+`/stats/prometheus` with the same stats, in the same run.
 """
 
 import argparse
+import contextlib
 import os
+import platform
+import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from itertools import product
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
 
-from servers import OPENER, ROOT, Envoy, Exporter, Upstream, get  # noqa: E402
+from servers import OPENER, ROOT, Child, Envoy, Exporter, Prometheus, Upstream, free_port, get, wait_for  # noqa: E402
 
+PROTOBUF = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
 FORMATS = {
     "text": "text/plain;version=0.0.4",
     "openmetrics": "application/openmetrics-text;version=1.0.0",
-    "protobuf": "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited",
+    "protobuf": PROTOBUF,
 }
+SOME = "/metrics?name%5B%5D=envoy_up"
 
 
 def cpu(child):
-    """CPU seconds of a process, in nanoseconds' resolution where the kernel tells them."""
+    """CPU seconds of a process, in nanoseconds' resolution."""
     total = 0
     for task in Path(f"/proc/{child.process.pid}/task").iterdir():
-        try:
+        with contextlib.suppress(FileNotFoundError):
             total += int((task / "schedstat").read_text().split()[0])
-        except FileNotFoundError:
-            continue
     return total / 1e9
 
 
 def memory(child, field="VmRSS"):
+    """MB of memory (10^6 bytes)."""
     for line in Path(f"/proc/{child.process.pid}/status").read_text().splitlines():
         if line.startswith(field + ":"):
-            return int(line.split()[1]) / 1024
+            return int(line.split()[1]) * 1024 / 1e6
     raise AssertionError(field)
 
 
-def measured(runs, child, action, *others):
-    """CPU seconds that the action costs the child, and each of the others."""
+def measured(runs, action, *children):
+    """For each child the CPU seconds that the action costs it, run by run."""
     rows = []
     for _ in range(runs):
-        before = [cpu(one) for one in (child, *others)]
+        before = [cpu(one) for one in children]
         action()
-        rows.append([cpu(one) - then for one, then in zip((child, *others), before)])
+        rows.append([cpu(one) - then for one, then in zip(children, before)])
     return list(zip(*rows))
 
 
-def scraped(runs, exporter, name, encoding):
-    """Size and CPU seconds of scrapes in a format and encoding."""
-    request = urllib.request.Request(
-        exporter.url + "/metrics", headers={"Accept": FORMATS[name], "Accept-Encoding": encoding})
-    sizes = []
-
-    def scrape():
-        with OPENER.open(request, timeout=60) as answer:
-            sizes.append(len(answer.read()))
-
-    (values,) = measured(runs, exporter, scrape)
-    return sizes[-1], values
+def fetch(url, accept=None, encoding=None, timeout=120):
+    """Reads an answer to its end without keeping it; its size."""
+    headers = {"Accept": accept or "*/*", "Accept-Encoding": encoding or "identity"}
+    size = 0
+    with OPENER.open(urllib.request.Request(url, headers=headers), timeout=timeout) as answer:
+        while piece := answer.read(1 << 20):
+            size += len(piece)
+    return size
 
 
-def shown(values, unit=1000):
-    return f"{statistics.median(values) * unit:8.1f} ms ({min(values) * unit:.1f} .. {max(values) * unit:.1f})"
+def less(values, other):
+    """What is left of each of the values without the median of the others."""
+    return [max(0, value - statistics.median(other)) for value in values]
 
 
-def bench(clusters, runs, directory, upstream):
-    envoy = Envoy("1.40.0", directory, upstream.port, clusters=clusters)
+class Table:
+    def __init__(self, own):
+        self.base = statistics.median(own)
+
+    def row(self, what, values, goal=None):
+        ms = [value * 1000 for value in values]
+        spread = f"{statistics.median(ms):.1f} ms ({min(ms):.1f} .. {max(ms):.1f})"
+        ratio = statistics.median(values) / self.base
+        print(f"| {what} | {spread} | {ratio:.3f} | {goal or ''} |", flush=True)
+
+
+@contextlib.contextmanager
+def killed(child):
     try:
+        yield child
+    finally:
+        child.kill()
+
+
+@contextlib.contextmanager
+def proxy(clusters, directory, upstream):
+    # Envoy's default interval: at each flush it merges all histograms, which costs CPU too.
+    with killed(Envoy("1.40.0", directory, upstream.port, clusters=clusters, flush="5s")) as envoy:
         for number in range(0, clusters, max(1, clusters // 200)):
             envoy.request(number, 200)
-        time.sleep(2)
-        stats = sum(len(envoy.stats(kind)) for kind in ("Counters", "Gauges"))
-        exporter = Exporter(
-            directory, "--envoy.admin-address", envoy.admin, "--envoy.poll-interval", "0s",
-            "--envoy.timeout", "60s", "--log.level", "warn",
-        )
-        try:
-            start = memory(exporter)
-            some = "/metrics?name%5B%5D=envoy_up"
-            (first,), (envoy_first,) = measured(1, exporter, lambda: get(exporter.url + some, 60), envoy)
-            polls, envoy_polls = measured(runs, exporter, lambda: get(exporter.url + some, 60), envoy)
-            whole, _ = measured(runs, exporter, lambda: get(exporter.url + "/metrics", 60), envoy)
-            text = get(exporter.url + "/metrics", 60)[2]
-            (own,) = measured(runs, envoy, lambda: get(envoy.admin + "/stats/prometheus", 60))
-            prom = get(envoy.admin + "/stats/prometheus", 60)[2]
-            formats = [(*kind, *scraped(runs, exporter, *kind)) for kind in product(FORMATS, ("identity", "gzip", "zstd"))]
-            scrape = [max(0, each - statistics.median(polls)) for each in whole]
-            base = statistics.median(own)
-            print(f"\n{clusters} clusters, {stats} counters and gauges; Envoy {envoy.version}, {runs} runs")
-            print(f"  exposition: ours {len(text) / 1e6:.1f} MB, Envoy's {len(prom) / 1e6:.1f} MB")
-            print(f"  Envoy's CPU, its own /stats/prometheus   {shown(own)}  ratio 1")
-            for name, values in (
-                ("our CPU, first poll", [first]), ("our CPU, poll", polls),
-                ("Envoy's CPU, our poll", envoy_polls), ("our CPU, identity scrape", scrape),
-            ):
-                print(f"  {name:<40} {shown(values)}  ratio {statistics.median(values) / base:.2f}")
-            for name, encoding, size, values in formats:
-                # Each of these polls first, so that nothing is shared with the one before.
-                values = [max(0, each - statistics.median(polls)) for each in values]
-                print(f"  {name + ', ' + encoding:<24} {size:11,} bytes, our CPU {shown(values)}")
-            print(
-                f"  our RSS: {start:.1f} MiB before the first poll, {memory(exporter):.1f} MiB now, "
-                f"{memory(exporter, 'VmHWM'):.1f} MiB at most; Envoy's {memory(envoy):.1f} MiB")
-        finally:
-            exporter.kill()
-    finally:
-        envoy.kill()
+        time.sleep(6)
+        yield envoy
+
+
+def exporter(directory, envoy, interval, *flags):
+    return killed(Exporter(
+        directory, "--envoy.admin-address", envoy.admin, "--envoy.poll-interval", interval,
+        "--envoy.timeout", "60s", "--log.level", "warn", *flags))
+
+
+def costs(clusters, runs, directory, envoy):
+    """The table of one size."""
+    stats = sum(len(envoy.stats(kind)) for kind in ("Counters", "Gauges"))
+    (own,) = measured(runs, lambda: fetch(envoy.admin + "/stats/prometheus"), envoy)
+    size = fetch(envoy.admin + "/stats/prometheus")
+    print(f"\n### {clusters} clusters, {stats:,} counters and gauges\n")
+    print("| | CPU | ratio | goal |\n|---|---|---|---|")
+    table = Table(own)
+    table.row(f"Envoy, its own /stats/prometheus ({size / 1e6:.1f} MB)", own)
+    with exporter(directory, envoy, "0s") as ours:
+        def poll():
+            return fetch(ours.url + SOME)
+
+        first, _ = measured(1, poll, ours, envoy)
+        polls, envoy_polls = measured(max(runs, 9), poll, ours, envoy)
+        table.row("Envoy, one poll of ours", envoy_polls, "0.8")
+        table.row("the exporter, one poll", polls, "0.15")
+        more = [first[0]]
+        for _ in range(2):
+            with exporter(directory, envoy, "0s") as fresh:
+                (again,) = measured(1, lambda: fetch(fresh.url + SOME), fresh)
+                more.extend(again)
+        table.row("the exporter, the first poll, every name new", more, "0.6")
+        for name, accept in FORMATS.items():
+            for encoding, goal in (("identity", "0.10"), ("gzip", "0.12"), ("zstd", "0.06")):
+                # Each polls first, so that nothing is shared with the one before.
+                sizes = []
+                (values,) = measured(runs, lambda: sizes.append(fetch(ours.url + "/metrics", accept, encoding)), ours)
+                what = f"the exporter, a scrape: {name}, {encoding} ({sizes[-1] / 1e6:.1f} MB)"
+                table.row(what, less(values, polls), goal if name == "text" else None)
+    with exporter(directory, envoy, "1s") as ours:
+        wait_for("a first poll", ours.is_ready, 60)
+        for _ in range(10):
+            fetch(ours.url + "/metrics", encoding="gzip")
+            time.sleep(1)
+        print(f"\nResident with a poll and a gzip scrape each second: {memory(ours):.1f} MB, at most "
+              f"{memory(ours, 'VmHWM'):.1f} MB, {memory(ours, 'RssFile'):.1f} MB of it pages of files; "
+              f"Envoy's {memory(envoy):.0f} MB.")
+    return stats, statistics.median(polls), statistics.median(more), table
+
+
+def others(runs, directory, envoy, table):
+    """What else one would run in our place."""
+    print("\n| instead | CPU | ratio | |\n|---|---|---|---|")
+    naive = ROOT / "target/release/examples/naive"
+    port = free_port()
+    with killed(Child("naive", [naive, envoy.admin, f"127.0.0.1:{port}"], directory)) as child:
+        child.wait_ready(f"http://127.0.0.1:{port}/-/healthy")
+        fetch(f"http://127.0.0.1:{port}/metrics")
+        ours, envoys = measured(runs, lambda: fetch(f"http://127.0.0.1:{port}/metrics"), child, envoy)
+        table.row("a plain exporter over the crate prometheus, poll and scrape", ours)
+        table.row("Envoy, for that", envoys)
+        print(f"| resident memory of it, at most | {memory(child, 'VmHWM'):.0f} MB | | |")
+    for what, target, path in (
+        ("Prometheus, a scrape of Envoy itself", envoy.admin, "/stats/prometheus"),
+        ("Prometheus, a scrape of the exporter", None, "/metrics"),
+    ):
+        with exporter(directory, envoy, "5s") as ours:
+            wait_for("a first poll", ours.is_ready, 60)
+            address = (target or ours.url).removeprefix("http://")
+            jobs = [{"job_name": "envoy", "scrape_interval": "5s", "scrape_timeout": "5s", "metrics_path": path,
+                     "static_configs": [{"targets": [address]}]}]
+            with killed(Prometheus(directory, [], jobs=jobs)) as prometheus:
+                wait_for("a scrape", lambda: prometheus.value("scrape_samples_scraped"), 60)
+                time.sleep(6)  # The second one still makes series.
+                count = 4
+                values = measured(count, lambda: time.sleep(5), prometheus, envoy)
+                table.row(f"{what} ({prometheus.value('scrape_samples_scraped'):,.0f} samples)", values[0])
+                table.row("Envoy, meanwhile" if target else "Envoy, meanwhile, polled once", values[1])
+                print(f"| resident memory of Prometheus | {memory(prometheus):.0f} MB | | |")
+
+
+def throughput(directory, envoy):
+    """A cached body against the same bytes from nginx, by wrk, in turns."""
+    print("\n| cached body, loopback, wrk -t1 -c2 | exporter | nginx, a file | ratio |\n|---|---|---|---|")
+    with exporter(directory, envoy, "10m") as ours:
+        wait_for("a first poll", ours.is_ready, 60)
+        port = free_port()
+        static = Path(directory) / "static"
+        static.mkdir(exist_ok=True)
+        # nginx's own user must reach it.
+        for path in (Path(directory), static):
+            path.chmod(0o755)
+        config = Path(directory) / "nginx.conf"
+        config.write_text(f"""
+worker_processes 1; daemon off; pid {directory}/nginx.pid; error_log {directory}/nginx.log; events {{}}
+http {{ access_log off; sendfile on; tcp_nopush on; server {{ listen 127.0.0.1:{port}; root {static}; }} }}""")
+        for encoding in ("gzip", "zstd"):
+            request = urllib.request.Request(ours.url + "/metrics", headers={"Accept-Encoding": encoding})
+            with OPENER.open(request, timeout=60) as answer:
+                (static / "metrics").write_bytes(answer.read())
+            with killed(Child("nginx", ["nginx", "-c", config], directory)) as nginx:
+                nginx.wait_ready(f"http://127.0.0.1:{port}/metrics")
+                rates = {}
+                for _ in range(5):
+                    for name, url in (("ours", ours.url), ("nginx", f"http://127.0.0.1:{port}")):
+                        rates.setdefault(name, []).append(wrk(url + "/metrics", encoding))
+                ratio = statistics.median(a / b for a, b in zip(rates["ours"], rates["nginx"]))
+                mb = (static / "metrics").stat().st_size / 1e6
+                print(f"| {encoding}, {mb:.1f} MB | {statistics.median(rates['ours']):.0f} MB/s | "
+                      f"{statistics.median(rates['nginx']):.0f} MB/s | {ratio:.2f} (goal 0.8) |", flush=True)
+
+
+def wrk(url, encoding):
+    """MB a second."""
+    done = subprocess.run(
+        ["wrk", "-t1", "-c2", "-d2s", "-H", f"Accept-Encoding: {encoding}", url],
+        capture_output=True, text=True, check=True)
+    line = next(line for line in done.stdout.splitlines() if line.startswith("Transfer/sec"))
+    number = line.split()[1]
+    unit = {"KB": 1e-3, "MB": 1, "GB": 1e3}[number[-2:]]
+    return float(number[:-2]) * unit
+
+
+def small(directory, upstream):
+    """An ordinary sidecar, polled every 5 s."""
+    with proxy(20, directory, upstream) as envoy, exporter(directory, envoy, "5s") as ours:
+        stats = sum(len(envoy.stats(kind)) for kind in ("Counters", "Gauges", "Histograms"))
+        wait_for("a first poll", ours.is_ready, 30)
+        fetch(ours.url + "/metrics", encoding="gzip")
+        before, start = cpu(ours), time.monotonic()
+        for _ in range(6):
+            time.sleep(5)
+            fetch(ours.url + "/metrics", encoding="gzip")
+        share = (cpu(ours) - before) / (time.monotonic() - start)
+        stripped = Path(directory) / "stripped"
+        subprocess.run(["strip", "-o", stripped, os.environ["ENVOY_EXPORTER_BINARY"]], check=True)
+        print(f"\n### A small sidecar: 20 clusters, {stats:,} stats, a poll and a gzip scrape every 5 s\n")
+        print("| | | goal |\n|---|---|---|")
+        print(f"| resident memory | {memory(ours):.1f} MB, {memory(ours, 'RssFile'):.1f} MB of it pages of files | 10 MB |")
+        print(f"| CPU | {share * 100:.2f} % of a core | 0.1 % |")
+        print(f"| binary, stripped | {stripped.stat().st_size / 1e6:.1f} MB | 15 MB |")
+
+
+def growth(rows):
+    print("\n| counters and gauges | one poll | each | first poll | each |\n|---|---|---|---|---|")
+    for stats, poll, first in rows:
+        print(f"| {stats:,} | {poll * 1e3:.1f} ms | {poll / stats * 1e9:.0f} ns | {first * 1e3:.0f} ms | "
+              f"{first / stats * 1e9:.0f} ns |")
+
+
+def about():
+    revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT)
+    model = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
+                  if line.startswith("model name")), platform.machine())
+    load = os.getloadavg()[0]
+    print(f"envoy-exporter {revision.stdout.strip()}, Envoy 1.40.0, {os.cpu_count()} cores of {model}, load before {load:.1f}")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--clusters", type=int, nargs="+", default=[20, 2000])
+    parser.add_argument("--clusters", type=int, help="one size only")
     parser.add_argument("--runs", type=int, default=5)
     arguments = parser.parse_args()
     os.environ.setdefault("ENVOY_EXPORTER_BINARY", str(ROOT / "target/release/envoy-exporter"))
+    for tool in ("wrk", "nginx", "strip"):
+        assert shutil.which(tool), f"{tool} is needed: tests/servers/install.sh bench installs it"
     upstream = Upstream()
+    about()
     with tempfile.TemporaryDirectory() as directory:
-        for clusters in arguments.clusters:
-            bench(clusters, arguments.runs, directory, upstream)
+        if arguments.clusters:
+            with proxy(arguments.clusters, directory, upstream) as envoy:
+                costs(arguments.clusters, arguments.runs, directory, envoy)
+            return
+        rows = []
+        for clusters in (90, 900, 5000):
+            with proxy(clusters, directory, upstream) as envoy:
+                stats, poll, first, table = costs(clusters, arguments.runs, directory, envoy)
+                rows.append((stats, poll, first))
+                if clusters == 5000:
+                    others(arguments.runs, directory, envoy, table)
+                    throughput(directory, envoy)
+        growth(rows)
+        small(directory, upstream)
 
 
 if __name__ == "__main__":

@@ -133,14 +133,15 @@ def cluster_name(number):
 class Envoy(Child):
     """A real Envoy with dotted names everywhere that sends /N/status/CODE to cluster N."""
 
-    def __init__(self, version, directory, upstream_port, clusters=3, admin_socket=None, ports=None, tls=None):
+    def __init__(self, version, directory, upstream_port, clusters=3, admin_socket=None, ports=None, tls=None, flush="0.2s"):
         binary = ROOT / f".servers/envoy-{version}/bin/envoy-{version}"
         assert binary.exists(), f"no Envoy {version}: tests/servers/install.sh installs it"
         self.version = version
         self.admin_port, self.port, self.tls_port = ports or (free_port(), free_port(), free_port())
         self.admin = f"http://127.0.0.1:{self.admin_port}"
         config = Path(directory) / f"envoy-{self.port}.json"
-        config.write_text(json.dumps(self.config(upstream_port, clusters, admin_socket, tls)))
+        written = {**self.config(upstream_port, clusters, admin_socket, tls), "stats_flush_interval": flush}
+        config.write_text(json.dumps(written))
         super().__init__(
             "envoy",
             [binary, "-c", config, "--use-dynamic-base-id", "--concurrency", "2", "--log-level", "warning",
@@ -209,7 +210,6 @@ class Envoy(Child):
             "node": {"id": "test", "cluster": "test"},
             "stats_config": {"histogram_bucket_settings": [
                 {"match": {"prefix": "http.in"}, "buckets": [0.5, 3, 7.25, 100]}]},
-            "stats_flush_interval": "0.2s",
             "static_resources": {"listeners": listeners, "clusters": all_clusters},
         }
 
