@@ -2,7 +2,7 @@
 CARGO ?= cargo
 export RUSTDOCFLAGS ?= -D warnings
 
-.PHONY: build demo test test-rust test-e2e servers bench lint fmt doc
+.PHONY: build demo stack deploy test test-rust test-e2e servers bench lint fmt doc
 
 build:
 	$(CARGO) build --locked
@@ -10,6 +10,15 @@ build:
 # The main job in half a minute; needs no Envoy.
 demo: build
 	tests/demo.sh
+
+# Envoy, the exporter and Prometheus with traffic, from the files of deploy/compose but without Docker.
+stack: servers build
+	.venv/bin/python deploy/stack.py
+
+# Dashboards, rules, their tests and docs/runbook.md from their sources.
+deploy: servers
+	.venv/bin/python deploy/grafana/build.py
+	.venv/bin/python deploy/prometheus/build.py
 
 test: test-rust test-e2e
 

@@ -1,0 +1,145 @@
+"""The dashboards and rules of deploy/ on a real Prometheus that scrapes a real Envoy through the exporter, with the
+traffic of the demo: errors, timeouts, retries, full circuit breakers, health checks and ejections."""
+
+import json
+import math
+import re
+import time
+
+import pytest
+from deployment import DEPLOY, Deployment
+from servers import get, wait_for
+
+# Seconds of traffic before anything is asked: hosts of the demo fall ill every 9.
+TRAFFIC = 20
+
+# What stays empty, by dashboard and panel, and why.
+EMPTY = {
+    ("server", "Control plane"): "the demo has no management server",
+}
+# Envoy's own endpoint cuts names at the first dot, and so loses these.
+EMPTY_DIRECT = {
+    ("clusters", "Ejected hosts"): "only shop.example.com has outlier detection",
+    ("clusters", "Ejections by cause"): "only shop.example.com has outlier detection",
+    ("clusters", "Ejections not made"): "only shop.example.com has outlier detection",
+    ("listeners", "Virtual clusters"): "its virtual host is shop.example.com as well",
+}
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory, certificates):
+    running = Deployment(tmp_path_factory.mktemp("stack"), certificates)
+    try:
+        end = time.monotonic() + TRAFFIC
+        wait_for("traffic", lambda: time.monotonic() > end or running.stack.ended(), TRAFFIC + 5)
+        assert not running.stack.ended(), running.stack.ended()
+        yield running
+    finally:
+        running.stop()
+
+
+def dashboards(profile):
+    for path in sorted((DEPLOY / "grafana/dashboards" / profile).glob("*.json")):
+        yield path.stem, json.loads(path.read_text())
+
+
+def substituted(query, job):
+    """A query with every variable as Grafana would have it with `All` chosen, but one job."""
+    query = query.replace("$__rate_interval", "5s").replace("$__interval", "1s").replace("$job", job)
+    query = re.sub(r'"\$(instance|target|cluster|hcm|listener)"', '".*"', query)
+    assert "$" not in re.sub(r'"\$1"', "", query), query
+    return query
+
+
+def has_numbers(result):
+    values = [value for series in result for _, value in series.get("values", [series.get("value")])]
+    return any(not math.isnan(float(value)) for value in values)
+
+
+def empty_queries(deployment, job, dashboard):
+    """Which panels have queries without a number over the whole time of traffic, one instant at least."""
+    now, empty = time.time(), {}
+    for panel in dashboard["panels"]:
+        for target in panel.get("targets", []):
+            data = deployment.api("query_range", query=substituted(target["expr"], job),
+                                  start=now - TRAFFIC, end=now, step=1)
+            if not has_numbers(data["result"]):
+                empty.setdefault(panel["title"], []).append(target["legendFormat"])
+    return empty
+
+
+@pytest.mark.parametrize("job, profile", Deployment.JOBS.items())
+def test_every_query_of_every_panel_has_data(deployment, job, profile):
+    expected = {**EMPTY, **(EMPTY_DIRECT if job == "envoy-direct" else {})}
+    found = {}
+    for name, dashboard in dashboards(profile):
+        if job == "envoy-direct" and name == "exporter":
+            continue
+        for title, legends in empty_queries(deployment, job, dashboard).items():
+            found[(name, title)] = legends
+    assert found.keys() == expected.keys(), found
+
+
+@pytest.mark.parametrize("job, profile", Deployment.JOBS.items())
+def test_variables_offer_something(deployment, job, profile):
+    for name, dashboard in dashboards(profile):
+        for variable in dashboard["templating"]["list"]:
+            if variable["type"] == "datasource":
+                continue
+            selector, label = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["definition"]).groups()
+            values = deployment.api(f"label/{label}/values", **{"match[]": substituted(selector, job)})
+            # One proxy without a name has no target.
+            assert bool(values) == (variable["name"] != "target"), (name, variable["name"], values)
+        for annotation in dashboard["annotations"]["list"]:
+            deployment.query(substituted(annotation["expr"], job))
+
+
+def test_a_cluster_with_dots_can_be_chosen(deployment):
+    (panel,) = (panel for _, dashboard in dashboards("native") if dashboard["uid"] == "envoy-clusters"
+                for panel in dashboard["panels"] if panel["title"] == "Server errors")
+    query = panel["targets"][0]["expr"].replace("$cluster", "shop[.]example[.]com|search")
+    clusters = {row["metric"]["envoy_cluster_name"] for row in deployment.query(substituted(query, "envoy"))}
+    assert clusters == {"shop.example.com", "search"}
+
+
+def test_rules_are_evaluated_and_their_texts_are_whole(deployment):
+    def settled():
+        groups = deployment.api("rules")["groups"]
+        return all(rule["health"] == "ok" for group in groups for rule in group["rules"]) and groups
+
+    groups = wait_for("every rule is evaluated without an error", settled)
+    assert {group["name"] for group in groups} == {
+        "exporter", "proxy", "proxy-records", "proxy-standard", "proxy-standard-records"}
+    # All records have numbers, and in the two naming profiles the same.
+    for group in groups:
+        for rule in group["rules"]:
+            if rule["type"] == "recording":
+                for job in ("envoy", "envoy-standard"):
+                    rows = deployment.query(f'{rule["name"]}{{job="{job}"}}')
+                    assert has_numbers(rows), (rule["name"], job)
+    alerts = [alert for group in groups for rule in group["rules"] if rule["type"] == "alerting" for alert in rule["alerts"]]
+    seen = {alert["labels"]["alertname"] for alert in alerts}
+    # The legacy system is gone, and payments are held back; nothing is wrong with the exporter.
+    assert {"EnvoyClusterNoHealthyHost", "EnvoyHealthChecksFailing", "EnvoyClusterConnectFailures"} <= seen
+    assert not {name for name in seen if "Exporter" in name or "Poll" in name}, seen
+    for alert in alerts:
+        texts = [*alert["annotations"].values(), *alert["labels"].values()]
+        assert not [text for text in texts if re.search(r"error (expanding|executing)|<no value>|%!|<\w+>|\{\{", text)], alert
+    legacy = [alert for alert in alerts if alert["labels"]["alertname"] == "EnvoyClusterNoHealthyHost"]
+    assert {alert["annotations"]["summary"] for alert in legacy} == {"No host of cluster legacy is healthy"}
+
+
+def test_the_same_numbers_in_both_profiles(deployment):
+    """The rules of one profile find what those of the other find."""
+    for record, label in (("envoy_cluster:upstream_request_seconds:p50_rate5m", "cluster"), ("envoy_cluster:healthy_hosts:ratio", "cluster")):
+        native = {row["metric"]["envoy_cluster_name"]: float(row["value"][1]) for row in deployment.query(f'{record}{{job="envoy"}}')}
+        standard = {row["metric"][label]: float(row["value"][1]) for row in deployment.query(f'{record}{{job="envoy-standard"}}')}
+        assert native.keys() == standard.keys() and "shop.example.com" in native
+        for cluster in ("search", "payments") if "p50" in record else native:
+            assert native[cluster] == pytest.approx(standard[cluster], rel=0.2), (record, cluster)
+
+
+def test_the_exporter_serves_what_compose_says(deployment):
+    assert get(deployment.exporter + "/-/ready")[0] == 200
+    metrics = get(deployment.exporter + "/metrics?name[]=envoy_cluster_membership_total")[2]
+    assert 'envoy_cluster_membership_total{envoy_cluster_name="shop.example.com"} 2' in metrics
