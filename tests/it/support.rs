@@ -25,7 +25,7 @@ use envoy_exporter::exposition::{Body, Selection, Shape, own};
 use envoy_exporter::negotiate::Format;
 use envoy_exporter::poll::{Error, Polled, Poller};
 use envoy_exporter::snapshot::Snapshot;
-use envoy_exporter::transport::{AdminAddress, Options, Selection as Wanted, Transport};
+use envoy_exporter::transport::{AdminAddress, Options, Transport};
 
 /// A file or folder of `testdata`.
 pub fn testdata(inside: &str) -> PathBuf {
@@ -78,7 +78,7 @@ fn poller_at(
     let config = Config::load(overrides).unwrap_or_else(|error| panic!("{error}"));
     let options = Options {
         max_body,
-        selection: Wanted::default(),
+        ..config.transport()
     };
     let transport = Transport::open(address, options).expect("a transport");
     let target = config.targets.first().expect("a target");
