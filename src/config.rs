@@ -13,6 +13,7 @@ use std::time::Duration;
 use hashbrown::HashSet;
 
 use crate::collectors;
+use crate::files::Files;
 use crate::histogram::native::Form;
 use crate::mapping::rules::check_bounds;
 use crate::mapping::{self, FamilyBounds, Mapping, Source};
@@ -92,6 +93,15 @@ pub struct Config {
     pub limits: Limits,
     /// Which collectors run.
     pub collectors: collectors::Options,
+    written: Written,
+}
+
+/// What was compiled, as it was written.
+#[derive(Debug, PartialEq)]
+struct Written {
+    sources: Vec<Source>,
+    bounds: FamilyBounds,
+    relabel: Vec<relabel::RuleConfig>,
 }
 
 /// A target.
@@ -128,16 +138,31 @@ pub struct Error(pub Vec<String>);
 impl Config {
     /// Reads the files that are named and resolves everything.
     pub fn load(overrides: &Overrides) -> Result<Self, Error> {
+        Self::load_with_files(overrides).1
+    }
+
+    /// The same, with the files that were read, whatever became of them.
+    pub fn load_with_files(overrides: &Overrides) -> (Files, Result<Self, Error>) {
+        let mut files = Files::default();
+        let config = Self::load_from(overrides, &mut files);
+        (files, config)
+    }
+
+    fn load_from(overrides: &Overrides, files: &mut Files) -> Result<Self, Error> {
         let mut errors = Vec::new();
         let (file, origin) = match &overrides.config_file {
-            Some(path) => (read_file(path, &mut errors), path.display().to_string()),
+            Some(path) => (
+                read_file(path, files, &mut errors),
+                path.display().to_string(),
+            ),
             None => (File::default(), String::new()),
         };
         let mut problems = Vec::new();
         let targets = targets(file.targets, overrides, &mut problems);
         let poll = file.poll.take(&mut problems).unwrap_or_default();
         let poll = resolve_poll(&poll, overrides, &mut problems);
-        let relabel = compile_relabel(file.metric_relabel_configs, &mut problems);
+        let (relabel_configs, relabel) =
+            compile_relabel(file.metric_relabel_configs, &mut problems);
         let mut histograms = file.histograms.take(&mut problems).unwrap_or_default();
         let form = std::mem::take(&mut histograms.form).take(&mut problems);
         let form = overrides.histograms.or(form.flatten()).unwrap_or_default();
@@ -150,18 +175,21 @@ impl Config {
         let collectors = collectors.resolved(overrides);
         problems.sort();
         errors.extend(problems.iter().map(|problem| format!("{origin}:{problem}")));
-        let mapping = if overrides.mapping.is_empty() {
+        let sources = if overrides.mapping.is_empty() {
             let sources = file.mapping.into_iter();
             let sources =
                 sources.map(|source| (format!("{origin}:{}: ", source.place), source.value));
             // As in Prometheus, paths in a file start where the file is.
             let base = overrides.config_file.as_deref().and_then(Path::parent);
-            load_mapping(sources, base, bounds, &mut errors)
+            read_mapping(sources, base, files, &mut errors)
         } else {
             let sources = overrides.mapping.iter();
             let sources = sources.map(|source| (String::new(), source.clone()));
-            load_mapping(sources, None, bounds, &mut errors)
+            read_mapping(sources, None, files, &mut errors)
         };
+        let mapping = Mapping::compile(&sources, bounds.clone())
+            .map_err(|error| errors.extend(error.reasons))
+            .ok();
         match mapping {
             Some(mapping) if errors.is_empty() => Ok(Self {
                 targets,
@@ -173,6 +201,11 @@ impl Config {
                 max_body,
                 limits,
                 collectors,
+                written: Written {
+                    sources,
+                    bounds,
+                    relabel: relabel_configs,
+                },
             }),
             _ => Err(Error(errors)),
         }
@@ -180,6 +213,18 @@ impl Config {
 }
 
 impl Config {
+    /// Shares with an older configuration what was written the same, so that it is held once, and
+    /// so that [`Settings::are_same`] sees it.
+    pub fn share_with(&mut self, older: &Self) {
+        let (mine, theirs) = (&self.written, &older.written);
+        if mine.sources == theirs.sources && mine.bounds == theirs.bounds {
+            self.mapping = Arc::clone(&older.mapping);
+        }
+        if mine.relabel == theirs.relabel {
+            self.relabel = Arc::clone(&older.relabel);
+        }
+    }
+
     /// By what the stats of a target become series; `reserved` are names of families that no
     /// stat may have.
     pub fn settings(&self, target: &Target, reserved: &Arc<HashSet<String>>) -> Settings {
@@ -208,9 +253,9 @@ impl Config {
     }
 }
 
-fn read_file(path: &Path, errors: &mut Vec<String>) -> File {
+fn read_file(path: &Path, files: &mut Files, errors: &mut Vec<String>) -> File {
     let shown = path.display();
-    let text = match std::fs::read_to_string(path) {
+    let text = match files.read_text(path) {
         Ok(text) => text,
         Err(error) => {
             errors.push(format!("{shown}: {error}"));
@@ -321,16 +366,17 @@ fn resolve_poll(file: &FilePoll, overrides: &Overrides, problems: &mut Vec<Probl
 fn compile_relabel(
     written: Vec<Attempt<Placed<relabel::RuleConfig>>>,
     problems: &mut Vec<Problem>,
-) -> relabel::Rules {
+) -> (Vec<relabel::RuleConfig>, relabel::Rules) {
     let written = yaml::take_all(written, problems);
     let configs: Vec<_> = written.iter().map(|rule| rule.value.clone()).collect();
-    relabel::Rules::compile(&configs).unwrap_or_else(|errors| {
+    let rules = relabel::Rules::compile(&configs).unwrap_or_else(|errors| {
         for error in errors {
             let place = error.rule.checked_sub(1).and_then(|at| written.get(at));
             problems.extend(place.map(|place| place.problem(&error)));
         }
         relabel::Rules::default()
-    })
+    });
+    (configs, rules)
 }
 
 fn family_bounds(written: FileHistograms, problems: &mut Vec<Problem>) -> FamilyBounds {
@@ -390,14 +436,14 @@ fn resolve_limits(file: &FileLimits, problems: &mut Vec<Problem>) -> (u64, Limit
     (body.unwrap_or(DEFAULT_BODY_LIMIT), limits)
 }
 
-/// Compiles the mapping. Each source is the name of a profile or the path of a table, and comes with
-/// where it is said.
-fn load_mapping(
+/// What the mapping is made of. Each source is the name of a profile or the path of a table, and
+/// comes with where it is said.
+fn read_mapping(
     sources: impl Iterator<Item = (String, String)>,
     base: Option<&Path>,
-    bounds: FamilyBounds,
+    files: &mut Files,
     errors: &mut Vec<String>,
-) -> Option<Mapping> {
+) -> Vec<Source> {
     let mut read = Vec::new();
     let mut naming: Option<String> = None;
     for (place, source) in sources {
@@ -416,14 +462,12 @@ fn load_mapping(
         }
         let path = base.map_or_else(|| PathBuf::from(&source), |base| base.join(&source));
         let name = path.display().to_string();
-        match std::fs::read_to_string(&path) {
+        match files.read_text(&path) {
             Ok(text) => read.push(Source::File { name, text }),
             Err(error) => errors.push(format!("{place}mapping: {name}: {error}")),
         }
     }
-    Mapping::compile(&read, bounds)
-        .map_err(|error| errors.extend(error.reasons))
-        .ok()
+    read
 }
 
 /// Reads a duration as humantime has it, without its months and years: `1M` is a month there and

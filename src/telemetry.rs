@@ -1,12 +1,12 @@
 //! The exporter's own metrics, in a registry of their own, through the `prometheus` crate.
 //!
-//! Label values come from closed enums and from the names of configured targets, never from
-//! requests or answers.
+//! Label values come from closed enums, from the names of configured targets and from hashes of
+//! configuration files, never from requests or answers. The series of a target go with it.
 
 use std::time::Duration;
 
-use prometheus::core::Collector;
-use prometheus::proto::MetricFamily;
+use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
+use prometheus::proto::{Metric, MetricFamily};
 use prometheus::{
     Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry,
@@ -64,6 +64,28 @@ impl Outcome {
     }
 }
 
+/// How a reload ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reload {
+    /// The new configuration is in use.
+    Success,
+    /// Nothing changed.
+    Failure,
+}
+
+impl Reload {
+    /// Every outcome.
+    pub const ALL: [Self; 2] = [Self::Success, Self::Failure];
+
+    /// The label value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+        }
+    }
+}
+
 /// All own metrics.
 #[derive(Debug)]
 pub struct Telemetry {
@@ -87,6 +109,8 @@ pub struct Telemetry {
     in_flight: IntGauge,
     reload_successful: IntGauge,
     reload_time: Gauge,
+    reloads: IntCounterVec,
+    config_info: IntGaugeVec,
 }
 
 impl Telemetry {
@@ -179,11 +203,24 @@ impl Telemetry {
                 "envoy_exporter_config_last_reload_success_timestamp_seconds",
                 "When the configuration in use was read, in seconds since 1970.",
             )?,
+            reloads: own.counters(
+                "envoy_exporter_config_reloads_total",
+                "Reloads of the configuration, by how they ended: success, or failure, which changes nothing.",
+                &["outcome"],
+            )?,
+            config_info: own.gauges(
+                "envoy_exporter_config_info",
+                "1, with the hash of the configuration file and mapping tables in use as a label.",
+                &["sha256"],
+            )?,
             names: Vec::new(),
             registry: Registry::new(),
         };
         own.build_info()?;
         own.process()?;
+        for outcome in Reload::ALL {
+            telemetry.reloads.with_label_values(&[outcome.as_str()]);
+        }
         Ok(Self {
             registry: own.registry,
             names: own.names,
@@ -201,25 +238,78 @@ impl Telemetry {
         self.registry.gather()
     }
 
-    /// Shows that the configuration read at this time, in seconds since 1970, is in use.
-    pub fn config_loaded(&self, unix: f64) {
+    /// Shows that the configuration read at this time, in seconds since 1970, is in use; `hash` is
+    /// that of its files, where there are any.
+    pub fn config_loaded(&self, unix: f64, hash: Option<&str>) {
         self.reload_successful.set(1);
         self.reload_time.set(unix);
+        self.config_info.reset();
+        if let Some(hash) = hash {
+            self.config_info.with_label_values(&[hash]).set(1);
+        }
     }
 
-    /// Shows a target that has not been polled.
+    /// Counts a reload.
+    pub fn reloaded(&self, outcome: Reload) {
+        self.reloads.with_label_values(&[outcome.as_str()]).inc();
+        if outcome == Reload::Failure {
+            self.reload_successful.set(0);
+        }
+    }
+
+    /// Shows a target that may not have been polled.
     pub fn add_target(&self, target: &str) {
-        self.up.with_label_values(&[target]).set(0);
+        self.up.with_label_values(&[target]);
         for outcome in Outcome::ALL {
             self.polls.with_label_values(&[target, outcome.as_str()]);
         }
         self.poll_duration.with_label_values(&[target]);
     }
 
+    /// Takes away the series of a target that is no more.
+    pub fn remove_target(&self, target: &str) {
+        self.forget(|metric| label(metric, "target") == Some(target));
+    }
+
+    /// Takes away the series of the target's collectors but these.
+    pub fn keep_collectors(&self, target: &str, collectors: &[&str]) {
+        self.forget(|metric| {
+            let collector = label(metric, "collector");
+            label(metric, "target") == Some(target)
+                && collector.is_some_and(|collector| !collectors.contains(&collector))
+        });
+    }
+
+    /// Takes away such series of targets.
+    fn forget(&self, is_gone: impl Fn(&Metric) -> bool) {
+        let is_gone = &is_gone;
+        forget(&self.poll_duration, is_gone);
+        forget(&self.last_poll, is_gone);
+        forget(&self.collector_duration, is_gone);
+        forget(&self.polls, is_gone);
+        forget(&self.collector_runs, is_gone);
+        for gauges in [
+            &self.up,
+            &self.body_bytes,
+            &self.stats,
+            &self.series,
+            &self.families,
+            &self.undescribed,
+            &self.dropped,
+            &self.collector_success,
+        ] {
+            forget(gauges, is_gone);
+        }
+    }
+
+    /// Shows whether the last poll of a target succeeded.
+    pub fn show_up(&self, target: &str, is_up: bool) {
+        self.up.with_label_values(&[target]).set(i64::from(is_up));
+    }
+
     /// Counts a poll.
     pub fn polled(&self, target: &str, outcome: Outcome, took: Duration) {
-        let up = i64::from(outcome == Outcome::Success);
-        self.up.with_label_values(&[target]).set(up);
+        self.show_up(target, outcome == Outcome::Success);
         self.polls
             .with_label_values(&[target, outcome.as_str()])
             .inc();
@@ -228,10 +318,10 @@ impl Telemetry {
             .observe(took.as_secs_f64());
     }
 
-    /// Shows a collector that has not run.
+    /// Shows a collector that may not have run.
     pub fn add_collector(&self, target: &str, collector: &str) {
         let labels = [target, collector];
-        self.collector_success.with_label_values(&labels).set(0);
+        self.collector_success.with_label_values(&labels);
         for outcome in Outcome::ALL {
             self.collector_runs
                 .with_label_values(&[target, collector, outcome.as_str()]);
@@ -298,6 +388,23 @@ impl Telemetry {
     /// Requests being answered.
     pub fn in_flight(&self) -> &IntGauge {
         &self.in_flight
+    }
+}
+
+fn label<'m>(metric: &'m Metric, name: &str) -> Option<&'m str> {
+    let mut labels = metric.get_label().iter();
+    let label = labels.find(|label| label.name() == name)?;
+    Some(label.value())
+}
+
+fn forget<T: MetricVecBuilder>(metrics: &MetricVec<T>, is_gone: impl Fn(&Metric) -> bool) {
+    for family in metrics.collect() {
+        for metric in family.get_metric().iter().filter(|metric| is_gone(metric)) {
+            let labels = metric.get_label().iter();
+            let labels = labels.map(|label| (label.name(), label.value())).collect();
+            // It was there a moment ago; if it is not any more, all is well.
+            let _ = metrics.remove(&labels);
+        }
     }
 }
 
@@ -424,11 +531,57 @@ mod tests {
                 "internal"
             ]
         );
+        assert_eq!(Reload::ALL.map(Reload::as_str), ["success", "failure"]);
         let reasons: Vec<_> = DropReason::ALL
             .iter()
             .map(|reason| reason.as_str())
             .collect();
         assert_eq!(reasons, ["conflict", "invalid", "limit", "relabel", "rule"]);
+    }
+
+    #[test]
+    fn nothing_of_a_removed_target_stays() {
+        let telemetry = Telemetry::new().unwrap();
+        let labelled = |target: &str| {
+            let families = telemetry.gather();
+            let metrics = families.iter().flat_map(MetricFamily::get_metric);
+            metrics
+                .filter(|metric| {
+                    metric
+                        .get_label()
+                        .iter()
+                        .any(|label| label.value() == target)
+                })
+                .count()
+        };
+        for target in ["edge", "other"] {
+            telemetry.add_target(target);
+            telemetry.polled(target, Outcome::Success, Duration::ZERO);
+            for collector in ["memory", "listeners"] {
+                telemetry.collected(target, collector, Outcome::Success, Duration::ZERO);
+            }
+            telemetry.brought(
+                target,
+                &PollFigures {
+                    ended_unix: 1.0,
+                    body_bytes: 1,
+                    stats: [1; 4],
+                    unknown_stats: 1,
+                    series: 1,
+                    families: 1,
+                    report: &Report::default(),
+                },
+            );
+        }
+        let before = labelled("other");
+        assert!(before > 20, "{before}");
+        let all = labelled("edge");
+        telemetry.keep_collectors("edge", &["memory"]);
+        assert_eq!(labelled("listeners"), 3, "those of the other");
+        assert_eq!(labelled("edge"), all - 3);
+        telemetry.remove_target("edge");
+        assert_eq!(labelled("edge"), 0);
+        assert_eq!(labelled("other"), before);
     }
 
     #[test]

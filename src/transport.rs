@@ -31,7 +31,7 @@ const EXCERPT: usize = 200;
 const PIECE: usize = 256 * 1024;
 
 /// What holds for every request.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Largest body in bytes.
     pub max_body: u64,

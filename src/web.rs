@@ -42,7 +42,7 @@ use live::Denial;
 pub use config::WebConfigError;
 pub use healthcheck::{HealthError, healthcheck};
 pub use listen::{ListenAddress, ListenError, Listener, serve};
-pub use live::LiveConfig;
+pub use live::{LiveConfig, Reread};
 
 /// The pieces of a scrape's body.
 pub type Pieces = Pin<Box<dyn Stream<Item = Bytes> + Send + Sync>>;
@@ -77,6 +77,10 @@ pub trait Backend: Send + Sync + 'static {
     fn readiness(&self) -> Result<(), String>;
     /// The status page.
     fn status_page(&self) -> String;
+    /// Reads the configuration again; what is wrong with it, where it is not taken.
+    fn reload(&self) -> BoxFuture<'_, Result<(), String>>;
+    /// Stops the program.
+    fn quit(&self);
     /// A request came in.
     fn begin(&self);
     /// The head of its response goes out, or its client left before: that is code 499.
@@ -147,6 +151,8 @@ pub struct Options {
     pub stall_timeout: Duration,
     /// Time for responses under way when the program stops.
     pub drain_timeout: Duration,
+    /// Whether the program may be told to reload and to stop.
+    pub lifecycle: bool,
     /// TLS, users, headers and rate limit.
     pub web_config: Arc<LiveConfig>,
 }
@@ -180,6 +186,7 @@ impl Options {
             header_timeout: Duration::from_mins(2),
             stall_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(10),
+            lifecycle: false,
             web_config: Arc::default(),
         })
     }
@@ -321,8 +328,19 @@ impl Site {
                     format!("not ready\n{reason}\n"),
                 ),
             },
-            Handler::Reload | Handler::Quit => {
+            Handler::Reload | Handler::Quit if !self.options.lifecycle => {
                 plain(StatusCode::FORBIDDEN, "the lifecycle API is not enabled\n")
+            }
+            Handler::Reload => match self.backend.reload().await {
+                Ok(()) => plain(StatusCode::OK, "reloaded\n"),
+                Err(reason) => plain(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    format!("not reloaded\n{reason}\n"),
+                ),
+            },
+            Handler::Quit => {
+                self.backend.quit();
+                plain(StatusCode::OK, "stopping\n")
             }
             Handler::Other => plain(StatusCode::NOT_FOUND, "not found\n"),
         }

@@ -25,6 +25,12 @@ impl Backend for Stub {
     fn status_page(&self) -> String {
         "<p>page".to_owned()
     }
+    fn reload(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async { Err("as asked".to_owned()) })
+    }
+
+    fn quit(&self) {}
+
     fn begin(&self) {
         self.under_way.fetch_add(1, Ordering::SeqCst);
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules from the nouns up. Those of one line may not import each other.
 const LAYERS: [&[&str]; 15] = [
-    &["stat", "names", "family", "negotiate", "yaml", "work"],
+    &["stat", "names", "family", "negotiate", "yaml", "work", "files"],
     &["histogram", "relabel"],
     &["decode"],
     &["mapping"],

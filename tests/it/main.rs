@@ -27,6 +27,8 @@ mod mappings;
 mod poll;
 /// Behaviour that users reported of others, with the report's address over each test.
 mod regression;
+/// Reloads of the running program: what changes, what goes on, and what a mistake does.
+mod reload;
 /// Scrapes over real sockets.
 mod scrape;
 mod support;

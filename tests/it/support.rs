@@ -8,6 +8,8 @@ pub mod exporter;
 pub mod fake_envoy;
 /// A reader of `OpenMetrics`, written from its specification.
 pub mod openmetrics;
+/// The program as a child process.
+pub mod program;
 /// A reader of the text format, written from its specification.
 pub mod prom;
 /// Certificates, and clients with them.

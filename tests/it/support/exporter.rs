@@ -163,6 +163,12 @@ impl Backend for Shared {
         "<p>page".to_owned()
     }
 
+    fn reload(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn quit(&self) {}
+
     fn begin(&self) {
         self.0.begun.fetch_add(1, Ordering::SeqCst);
     }
