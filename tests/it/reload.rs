@@ -239,7 +239,8 @@ async fn a_mistake_changes_nothing_and_is_told() {
         assert!(body.starts_with("not reloaded\n"), "{body}");
         for want in wants {
             assert!(body.contains(want), "{want}: {body}");
-            program.wait_for_log(want);
+            // Quotes are escaped in a log line.
+            program.wait_for_log(&want.replace('\'', "\\'"));
         }
         assert_eq!(
             own(&program, "envoy_exporter_config_last_reload_successful").await,
