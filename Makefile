@@ -2,7 +2,10 @@
 CARGO ?= cargo
 export RUSTDOCFLAGS ?= -D warnings
 
-.PHONY: build demo stack deploy test test-rust test-e2e servers bench lint fmt doc
+# How long a soak takes.
+DURATION ?= 2h
+
+.PHONY: build demo stack deploy test test-rust test-e2e servers bench soak lint fmt doc
 
 build:
 	$(CARGO) build --locked
@@ -36,6 +39,11 @@ servers:
 bench: servers
 	$(CARGO) build --release --locked
 	.venv/bin/python tests/bench/bench.py $(if $(CLUSTERS),--clusters $(CLUSTERS))
+
+# Hours beside a real Envoy that comes and goes: does anything grow?
+soak: servers
+	$(CARGO) build --release --locked
+	ENVOY_EXPORTER_BINARY=$(CURDIR)/target/release/envoy-exporter .venv/bin/python tests/soak/soak.py --duration $(DURATION)
 
 lint:
 	$(CARGO) clippy --all-targets --locked -- -D warnings

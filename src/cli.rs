@@ -110,6 +110,10 @@ pub struct Flags {
     )]
     pub config_file: Option<PathBuf>,
 
+    /// Time between looks at the configuration file and mapping tables, which are read again when they have changed; 0s: never [default: 0s]
+    #[arg(long = "config.auto-reload-interval", env = "ENVOY_EXPORTER_CONFIG_AUTO_RELOAD_INTERVAL", value_name = "DURATION", value_parser = parse_duration, default_value = "0s", hide_default_value = true, global = true)]
+    pub auto_reload_interval: Duration,
+
     /// Envoy's admin interface: `http://HOST:PORT`, `https://HOST:PORT`, `unix:///SOCKET`, or `file:///DIR` for a saved capture [default: `http://127.0.0.1:9901`]
     #[arg(
         long = "envoy.admin-address",
@@ -205,9 +209,17 @@ pub struct Flags {
     )]
     pub web_config_file: Option<PathBuf>,
 
+    /// Allow POST and PUT on `/-/reload` and `/-/quit`
+    #[arg(long = "web.enable-lifecycle", env = "ENVOY_EXPORTER_WEB_ENABLE_LIFECYCLE", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true, action = clap::ArgAction::Set, global = true)]
+    pub lifecycle: bool,
+
     /// Scrapes served at the same time; more get 503
     #[arg(long = "web.max-requests", env = "ENVOY_EXPORTER_WEB_MAX_REQUESTS", value_name = "COUNT", default_value_t = 40, value_parser = parse_count, global = true)]
     pub max_requests: usize,
+
+    /// How much earlier than a scraper gives up (`X-Prometheus-Scrape-Timeout-Seconds`) a scrape that waits for a poll is answered [default: 500ms]
+    #[arg(long = "web.timeout-offset", env = "ENVOY_EXPORTER_WEB_TIMEOUT_OFFSET", value_name = "DURATION", value_parser = parse_duration, default_value = "500ms", hide_default_value = true, global = true)]
+    pub timeout_offset: Duration,
 
     /// Least severe messages to log: error, warn, info, debug, trace
     #[arg(

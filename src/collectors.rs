@@ -31,7 +31,7 @@ pub use endpoints::Selection;
 pub use name::Name;
 
 /// Which collectors run, and how.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Those that are on.
     pub on: Vec<Name>,

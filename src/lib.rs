@@ -18,6 +18,8 @@
 //! | [`histogram`] | Envoy's log-linear bins | count, sum, cumulative buckets |
 //! | [`work`] | a function | its result, from a thread for such work |
 //! | [`yaml`] | YAML text | typed values, or every mistake with its place |
+//! | [`secret`] | a password | the same, not to be shown |
+//! | [`files`] | paths | bounded contents, and whether they have changed |
 //! | [`negotiate`] | `Accept`, `Accept-Encoding` | format and encoding of a scrape |
 //! | [`relabel`] | the labels of a series | the same relabeled, or nothing |
 //! | [`decode`] | JSON of the admin interface | stats, one by one |
@@ -43,6 +45,7 @@
 //! - A series has the same name in every format, and none is left out of one.
 //! - No series comes twice, a family has one TYPE and one HELP, and its series stand together;
 //!   labels are sorted by name; buckets do not fall and `+Inf` equals the count.
+//! - A reload that fails changes nothing but the reload metrics.
 //! - Every stat that came in is exported, or counted as dropped with its reason.
 //! - Nothing that a client sends chooses an address that is connected to.
 
@@ -57,12 +60,14 @@ pub mod demo;
 pub mod explain;
 pub mod exposition;
 pub mod family;
+pub mod files;
 pub mod histogram;
 pub mod mapping;
 pub mod names;
 pub mod negotiate;
 pub mod poll;
 pub mod relabel;
+pub mod secret;
 pub mod snapshot;
 pub mod stat;
 pub mod status;

@@ -1,19 +1,21 @@
 //! The exporter's own metrics, in a registry of their own, through the `prometheus` crate.
 //!
-//! Label values come from closed enums and from the names of configured targets, never from
-//! requests or answers.
+//! Label values come from closed enums, from the names of configured targets and from hashes of
+//! configuration files, never from requests or answers. The series of a target go with it.
 
+mod registrar;
+
+use std::collections::HashMap;
 use std::time::Duration;
 
-use prometheus::core::Collector;
-use prometheus::proto::MetricFamily;
-use prometheus::{
-    Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry,
-};
+use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
+use prometheus::proto::{self, Metric, MetricFamily};
+use prometheus::{Gauge, GaugeVec, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use crate::snapshot::{DropReason, Report};
 use crate::stat::StatType;
+
+use registrar::Registrar;
 
 /// How a poll ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +66,30 @@ impl Outcome {
     }
 }
 
+const UP: &str = "envoy_up";
+
+/// How a reload ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reload {
+    /// The new configuration is in use.
+    Success,
+    /// Nothing changed.
+    Failure,
+}
+
+impl Reload {
+    /// Every outcome.
+    pub const ALL: [Self; 2] = [Self::Success, Self::Failure];
+
+    /// The label value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+        }
+    }
+}
+
 /// All own metrics.
 #[derive(Debug)]
 pub struct Telemetry {
@@ -85,8 +111,41 @@ pub struct Telemetry {
     requests: IntCounterVec,
     request_duration: HistogramVec,
     in_flight: IntGauge,
-    reload_successful: IntGauge,
-    reload_time: Gauge,
+    config: ConfigMetrics,
+}
+
+/// Metrics of the configuration.
+#[derive(Debug)]
+struct ConfigMetrics {
+    successful: IntGauge,
+    loaded: Gauge,
+    reloads: IntCounterVec,
+    info: IntGaugeVec,
+}
+
+impl ConfigMetrics {
+    fn new(own: &mut Registrar) -> prometheus::Result<Self> {
+        Ok(Self {
+            successful: own.gauge(
+                "envoy_exporter_config_last_reload_successful",
+                "1 when the configuration that was last read is in use, else 0.",
+            )?,
+            loaded: own.float_gauge(
+                "envoy_exporter_config_last_reload_success_timestamp_seconds",
+                "When the configuration in use was read, in seconds since 1970.",
+            )?,
+            reloads: own.counters(
+                "envoy_exporter_config_reloads_total",
+                "Reloads of the configuration, by how they ended: success, or failure, which changes nothing.",
+                &["outcome"],
+            )?,
+            info: own.gauges(
+                "envoy_exporter_config_info",
+                "1, with the hash of the configuration file and mapping tables in use as a label.",
+                &["sha256"],
+            )?,
+        })
+    }
 }
 
 impl Telemetry {
@@ -94,7 +153,7 @@ impl Telemetry {
     pub fn new() -> prometheus::Result<Self> {
         let mut own = Registrar::default();
         let telemetry = Self {
-            up: own.gauges("envoy_up", "1 when the last poll of the target succeeded, else 0.", &["target"])?,
+            up: own.gauges(UP, "1 when the last poll of the target succeeded, else 0.", &["target"])?,
             polls: own.counters(
                 "envoy_exporter_polls_total",
                 "Polls of the target, by how they ended.",
@@ -171,19 +230,18 @@ impl Telemetry {
                 "envoy_exporter_http_requests_in_flight",
                 "HTTP requests being answered now.",
             )?,
-            reload_successful: own.gauge(
-                "envoy_exporter_config_last_reload_successful",
-                "1 when the configuration that was last read is in use, else 0.",
-            )?,
-            reload_time: own.float_gauge(
-                "envoy_exporter_config_last_reload_success_timestamp_seconds",
-                "When the configuration in use was read, in seconds since 1970.",
-            )?,
+            config: ConfigMetrics::new(&mut own)?,
             names: Vec::new(),
             registry: Registry::new(),
         };
         own.build_info()?;
         own.process()?;
+        for outcome in Reload::ALL {
+            telemetry
+                .config
+                .reloads
+                .with_label_values(&[outcome.as_str()]);
+        }
         Ok(Self {
             registry: own.registry,
             names: own.names,
@@ -201,25 +259,93 @@ impl Telemetry {
         self.registry.gather()
     }
 
-    /// Shows that the configuration read at this time, in seconds since 1970, is in use.
-    pub fn config_loaded(&self, unix: f64) {
-        self.reload_successful.set(1);
-        self.reload_time.set(unix);
+    /// The same of one target alone.
+    pub fn gather_target(&self, target: &str) -> Vec<MetricFamily> {
+        let mut families = self.gather();
+        for family in &mut families {
+            let metrics = family.mut_metric();
+            metrics.retain(|metric| label(metric, "target") == Some(target));
+        }
+        families.retain(|family| !family.get_metric().is_empty());
+        families
     }
 
-    /// Shows a target that has not been polled.
+    /// Shows that the configuration read at this time, in seconds since 1970, is in use; `hash` is
+    /// that of its files, where there are any.
+    pub fn config_loaded(&self, unix: f64, hash: Option<&str>) {
+        self.config.successful.set(1);
+        self.config.loaded.set(unix);
+        if let Some(hash) = hash {
+            self.config.info.with_label_values(&[hash]).set(1);
+        }
+        // The new one is there before the old one goes: no scrape finds neither.
+        forget(&self.config.info, |metric| label(metric, "sha256") != hash);
+    }
+
+    /// Counts a reload.
+    pub fn reloaded(&self, outcome: Reload) {
+        self.config
+            .reloads
+            .with_label_values(&[outcome.as_str()])
+            .inc();
+        if outcome == Reload::Failure {
+            self.config.successful.set(0);
+        }
+    }
+
+    /// Shows a target that may not have been polled.
     pub fn add_target(&self, target: &str) {
-        self.up.with_label_values(&[target]).set(0);
+        self.up.with_label_values(&[target]);
         for outcome in Outcome::ALL {
             self.polls.with_label_values(&[target, outcome.as_str()]);
         }
         self.poll_duration.with_label_values(&[target]);
     }
 
+    /// Takes away the series of a target that is no more.
+    pub fn remove_target(&self, target: &str) {
+        self.forget(|metric| label(metric, "target") == Some(target));
+    }
+
+    /// Takes away the series of the target's collectors but these.
+    pub fn keep_collectors(&self, target: &str, collectors: &[&str]) {
+        self.forget(|metric| {
+            let collector = label(metric, "collector");
+            label(metric, "target") == Some(target)
+                && collector.is_some_and(|collector| !collectors.contains(&collector))
+        });
+    }
+
+    /// Takes away such series of targets.
+    fn forget(&self, is_gone: impl Fn(&Metric) -> bool) {
+        let is_gone = &is_gone;
+        forget(&self.poll_duration, is_gone);
+        forget(&self.last_poll, is_gone);
+        forget(&self.collector_duration, is_gone);
+        forget(&self.polls, is_gone);
+        forget(&self.collector_runs, is_gone);
+        for gauges in [
+            &self.up,
+            &self.body_bytes,
+            &self.stats,
+            &self.series,
+            &self.families,
+            &self.undescribed,
+            &self.dropped,
+            &self.collector_success,
+        ] {
+            forget(gauges, is_gone);
+        }
+    }
+
+    /// Shows whether the last poll of a target succeeded.
+    pub fn show_up(&self, target: &str, is_up: bool) {
+        self.up.with_label_values(&[target]).set(i64::from(is_up));
+    }
+
     /// Counts a poll.
     pub fn polled(&self, target: &str, outcome: Outcome, took: Duration) {
-        let up = i64::from(outcome == Outcome::Success);
-        self.up.with_label_values(&[target]).set(up);
+        self.show_up(target, outcome == Outcome::Success);
         self.polls
             .with_label_values(&[target, outcome.as_str()])
             .inc();
@@ -228,10 +354,10 @@ impl Telemetry {
             .observe(took.as_secs_f64());
     }
 
-    /// Shows a collector that has not run.
+    /// Shows a collector that may not have run.
     pub fn add_collector(&self, target: &str, collector: &str) {
         let labels = [target, collector];
-        self.collector_success.with_label_values(&labels).set(0);
+        self.collector_success.with_label_values(&labels);
         for outcome in Outcome::ALL {
             self.collector_runs
                 .with_label_values(&[target, collector, outcome.as_str()]);
@@ -301,6 +427,33 @@ impl Telemetry {
     }
 }
 
+fn label<'m>(metric: &'m Metric, name: &str) -> Option<&'m str> {
+    let mut labels = metric.get_label().iter();
+    let label = labels.find(|label| label.name() == name)?;
+    Some(label.value())
+}
+
+/// Shows a target as down in what was gathered: a poll that was waited for has not ended.
+pub fn show_down(families: &mut [MetricFamily], target: &str) {
+    let up = families.iter_mut().filter(|family| family.name() == UP);
+    for metric in up.flat_map(MetricFamily::mut_metric) {
+        if label(metric, "target") == Some(target) {
+            metric.set_gauge(proto::Gauge::default());
+        }
+    }
+}
+
+fn forget<T: MetricVecBuilder>(metrics: &MetricVec<T>, is_gone: impl Fn(&Metric) -> bool) {
+    for family in metrics.collect() {
+        for metric in family.get_metric().iter().filter(|metric| is_gone(metric)) {
+            let labels = metric.get_label().iter();
+            let labels: HashMap<_, _> = labels.map(|label| (label.name(), label.value())).collect();
+            // It was there a moment ago; if it is not any more, all is well.
+            let _ = metrics.remove(&labels);
+        }
+    }
+}
+
 /// What a successful poll brought.
 #[derive(Debug)]
 pub struct PollFigures<'p> {
@@ -318,87 +471,6 @@ pub struct PollFigures<'p> {
     pub families: usize,
     /// What was undescribed or dropped.
     pub report: &'p Report,
-}
-
-/// Makes metrics, registers them, and remembers their names.
-#[derive(Default)]
-struct Registrar {
-    registry: Registry,
-    names: Vec<String>,
-}
-
-impl Registrar {
-    fn register<C: Collector + Clone + 'static>(&mut self, metric: C) -> prometheus::Result<C> {
-        let names = metric.desc().into_iter().map(|desc| desc.fq_name.clone());
-        self.names.extend(names);
-        self.registry.register(Box::new(metric.clone()))?;
-        Ok(metric)
-    }
-
-    fn gauge(&mut self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
-        self.register(IntGauge::new(name, help)?)
-    }
-
-    fn gauges(
-        &mut self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> prometheus::Result<IntGaugeVec> {
-        self.register(IntGaugeVec::new(Opts::new(name, help), labels)?)
-    }
-
-    fn float_gauge(&mut self, name: &str, help: &str) -> prometheus::Result<Gauge> {
-        self.register(Gauge::new(name, help)?)
-    }
-
-    fn float_gauges(
-        &mut self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> prometheus::Result<GaugeVec> {
-        self.register(GaugeVec::new(Opts::new(name, help), labels)?)
-    }
-
-    fn counters(
-        &mut self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> prometheus::Result<IntCounterVec> {
-        self.register(IntCounterVec::new(Opts::new(name, help), labels)?)
-    }
-
-    fn histograms(
-        &mut self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-        bounds: &[f64],
-    ) -> prometheus::Result<HistogramVec> {
-        let options = HistogramOpts::new(name, help).buckets(bounds.to_vec());
-        self.register(HistogramVec::new(options, labels)?)
-    }
-
-    fn build_info(&mut self) -> prometheus::Result<()> {
-        let options = Opts::new(
-            "envoy_exporter_build_info",
-            "1, with what the exporter was built from as labels.",
-        )
-        .const_label("version", env!("CARGO_PKG_VERSION"))
-        .const_label("revision", env!("ENVOY_EXPORTER_REVISION"))
-        .const_label("rustc_version", env!("ENVOY_EXPORTER_RUSTC"));
-        self.register(Gauge::with_opts(options)?)?.set(1.0);
-        Ok(())
-    }
-
-    fn process(&mut self) -> prometheus::Result<()> {
-        let process = prometheus::process_collector::ProcessCollector::for_self();
-        let names = process.desc().into_iter().map(|desc| desc.fq_name.clone());
-        self.names.extend(names);
-        self.registry.register(Box::new(process))
-    }
 }
 
 #[cfg(test)]
@@ -424,11 +496,57 @@ mod tests {
                 "internal"
             ]
         );
+        assert_eq!(Reload::ALL.map(Reload::as_str), ["success", "failure"]);
         let reasons: Vec<_> = DropReason::ALL
             .iter()
             .map(|reason| reason.as_str())
             .collect();
         assert_eq!(reasons, ["conflict", "invalid", "limit", "relabel", "rule"]);
+    }
+
+    #[test]
+    fn nothing_of_a_removed_target_stays() {
+        let telemetry = Telemetry::new().unwrap();
+        let labelled = |target: &str| {
+            let families = telemetry.gather();
+            let metrics = families.iter().flat_map(MetricFamily::get_metric);
+            metrics
+                .filter(|metric| {
+                    metric
+                        .get_label()
+                        .iter()
+                        .any(|label| label.value() == target)
+                })
+                .count()
+        };
+        for target in ["edge", "other"] {
+            telemetry.add_target(target);
+            telemetry.polled(target, Outcome::Success, Duration::ZERO);
+            for collector in ["memory", "listeners"] {
+                telemetry.collected(target, collector, Outcome::Success, Duration::ZERO);
+            }
+            telemetry.brought(
+                target,
+                &PollFigures {
+                    ended_unix: 1.0,
+                    body_bytes: 1,
+                    stats: [1; 4],
+                    unknown_stats: 1,
+                    series: 1,
+                    families: 1,
+                    report: &Report::default(),
+                },
+            );
+        }
+        let before = labelled("other");
+        assert!(before > 20, "{before}");
+        let all = labelled("edge");
+        telemetry.keep_collectors("edge", &["memory"]);
+        assert_eq!(labelled("listeners"), 3, "those of the other");
+        assert_eq!(labelled("edge"), all - 3);
+        telemetry.remove_target("edge");
+        assert_eq!(labelled("edge"), 0);
+        assert_eq!(labelled("other"), before);
     }
 
     #[test]

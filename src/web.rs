@@ -42,7 +42,7 @@ use live::Denial;
 pub use config::WebConfigError;
 pub use healthcheck::{HealthError, healthcheck};
 pub use listen::{ListenAddress, ListenError, Listener, serve};
-pub use live::LiveConfig;
+pub use live::{LiveConfig, Reread};
 
 /// The pieces of a scrape's body.
 pub type Pieces = Pin<Box<dyn Stream<Item = Bytes> + Send + Sync>>;
@@ -50,6 +50,8 @@ pub type Pieces = Pin<Box<dyn Stream<Item = Bytes> + Send + Sync>>;
 /// What a scrape asks for.
 #[derive(Clone, Debug, Default)]
 pub struct ScrapeRequest {
+    /// The target that is probed; none: everything is scraped.
+    pub target: Option<String>,
     /// The families named by `name[]`; none: all.
     pub families: Vec<String>,
     /// The request's headers.
@@ -71,12 +73,16 @@ pub struct ScrapeResponse {
 
 /// What requests are answered from.
 pub trait Backend: Send + Sync + 'static {
-    /// Answers a scrape.
-    fn scrape(&self, request: ScrapeRequest) -> BoxFuture<'_, ScrapeResponse>;
+    /// Answers a scrape; nothing when there is no target of that name.
+    fn scrape(&self, request: ScrapeRequest) -> BoxFuture<'_, Option<ScrapeResponse>>;
     /// Whether every target has fresh data, or why not.
     fn readiness(&self) -> Result<(), String>;
     /// The status page.
     fn status_page(&self) -> String;
+    /// Reads the configuration again; what is wrong with it, where it is not taken.
+    fn reload(&self) -> BoxFuture<'_, Result<(), String>>;
+    /// Stops the program.
+    fn quit(&self);
     /// A request came in.
     fn begin(&self);
     /// The head of its response goes out, or its client left before: that is code 499.
@@ -88,6 +94,8 @@ pub trait Backend: Send + Sync + 'static {
 pub enum Handler {
     /// The metrics.
     Metrics,
+    /// The metrics of one target.
+    Probe,
     /// The status page.
     Status,
     /// Whether the process serves.
@@ -107,6 +115,7 @@ impl Handler {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Metrics => "metrics",
+            Self::Probe => "probe",
             Self::Status => "status",
             Self::Healthy => "healthy",
             Self::Ready => "ready",
@@ -120,13 +129,19 @@ impl Handler {
     const fn methods(self) -> &'static str {
         match self {
             Self::Reload | Self::Quit => "POST, PUT",
-            Self::Metrics | Self::Status | Self::Healthy | Self::Ready | Self::Other => "GET, HEAD",
+            Self::Metrics
+            | Self::Probe
+            | Self::Status
+            | Self::Healthy
+            | Self::Ready
+            | Self::Other => "GET, HEAD",
         }
     }
 }
 
 /// Every path but that of the metrics, which is configured.
-const ROUTES: [(&str, Handler); 5] = [
+const ROUTES: [(&str, Handler); 6] = [
+    ("/probe", Handler::Probe),
     ("/", Handler::Status),
     ("/-/healthy", Handler::Healthy),
     ("/-/ready", Handler::Ready),
@@ -147,6 +162,8 @@ pub struct Options {
     pub stall_timeout: Duration,
     /// Time for responses under way when the program stops.
     pub drain_timeout: Duration,
+    /// Whether the program may be told to reload and to stop.
+    pub lifecycle: bool,
     /// TLS, users, headers and rate limit.
     pub web_config: Arc<LiveConfig>,
 }
@@ -180,6 +197,7 @@ impl Options {
             header_timeout: Duration::from_mins(2),
             stall_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(10),
+            lifecycle: false,
             web_config: Arc::default(),
         })
     }
@@ -311,7 +329,11 @@ impl Site {
             return response;
         }
         match handler {
-            Handler::Metrics => self.scrape(query, headers).await,
+            Handler::Metrics => self.scrape(None, query, headers).await,
+            Handler::Probe => match target(query) {
+                Ok(target) => self.scrape(Some(target), query, headers).await,
+                Err(reason) => plain(StatusCode::BAD_REQUEST, reason),
+            },
             Handler::Status => html(self.backend.status_page()),
             Handler::Healthy => plain(StatusCode::OK, "healthy\n"),
             Handler::Ready => match self.backend.readiness() {
@@ -321,14 +343,25 @@ impl Site {
                     format!("not ready\n{reason}\n"),
                 ),
             },
-            Handler::Reload | Handler::Quit => {
+            Handler::Reload | Handler::Quit if !self.options.lifecycle => {
                 plain(StatusCode::FORBIDDEN, "the lifecycle API is not enabled\n")
+            }
+            Handler::Reload => match self.backend.reload().await {
+                Ok(()) => plain(StatusCode::OK, "reloaded\n"),
+                Err(reason) => plain(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    format!("not reloaded\n{reason}\n"),
+                ),
+            },
+            Handler::Quit => {
+                self.backend.quit();
+                plain(StatusCode::OK, "stopping\n")
             }
             Handler::Other => plain(StatusCode::NOT_FOUND, "not found\n"),
         }
     }
 
-    async fn scrape(&self, query: &str, headers: HeaderMap) -> Response {
+    async fn scrape(&self, target: Option<String>, query: &str, headers: HeaderMap) -> Response {
         let Ok(permit) = Arc::clone(&self.scrapes).try_acquire_owned() else {
             return plain(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -336,10 +369,14 @@ impl Site {
             );
         };
         let request = ScrapeRequest {
+            target,
             families: families(query),
             headers,
         };
-        let scrape = self.backend.scrape(request).await;
+        let Some(scrape) = self.backend.scrape(request).await else {
+            let text = "no target of this name is configured\n";
+            return plain(StatusCode::NOT_FOUND, text);
+        };
         // The scrape goes on until its last piece is taken or its connection is gone.
         let pieces = scrape.body.map(move |piece| {
             let _held = &permit;
@@ -366,6 +403,16 @@ fn families(query: &str) -> Vec<String> {
         .filter(|(key, _)| key == "name[]")
         .map(|(_, value)| value.into_owned())
         .collect()
+}
+
+/// The name of the target in a query.
+fn target(query: &str) -> Result<String, &'static str> {
+    let mut targets = form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "target");
+    match (targets.next(), targets.next()) {
+        (Some((_, target)), None) => Ok(target.into_owned()),
+        (None, _) => Err("the parameter target is missing: /probe?target=NAME\n"),
+        (Some(_), Some(_)) => Err("the parameter target is there twice\n"),
+    }
 }
 
 /// The answer to a request that the web configuration does not let in.

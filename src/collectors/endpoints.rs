@@ -49,6 +49,15 @@ pub struct Selection {
     pub most: usize,
 }
 
+impl PartialEq for Selection {
+    fn eq(&self, other: &Self) -> bool {
+        let text = |selection: &Self| selection.include.as_ref().map(Regex::to_string);
+        self.most == other.most && text(self) == text(other)
+    }
+}
+
+impl Eq for Selection {}
+
 impl Default for Selection {
     fn default() -> Self {
         Self {

@@ -35,7 +35,7 @@ pub struct Error {
 }
 
 /// What a mapping is made of besides the shipped tables.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A shipped profile: `native`, `standard` or `basic`.
     Profile(String),

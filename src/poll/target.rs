@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Mutex, Notify, watch};
 
 use super::Poller;
 use crate::collectors::{Name, Run};
@@ -37,6 +37,10 @@ pub struct LastPoll {
     pub took: Duration,
     /// Size of its answers.
     pub body_bytes: usize,
+    /// Stats in the order of [`StatType::ALL`](crate::stat::StatType::ALL).
+    pub stats: [usize; 4],
+    /// Numbers of which the target did not say what they are.
+    pub unknown_stats: usize,
 }
 
 impl LastPoll {
@@ -76,6 +80,8 @@ pub struct Handle {
     on_demand: bool,
     view: watch::Receiver<View>,
     demand: Arc<Notify>,
+    /// Held while the target is asked.
+    turn: Arc<Mutex<()>>,
 }
 
 impl Handle {
@@ -105,8 +111,9 @@ impl Handle {
         self.on_demand
     }
 
-    /// Waits for a poll that ends after now. Readers that wait at the same time share one.
-    pub async fn polled(&self) {
+    /// Waits for a poll that ends after now. Readers that wait at the same time share one. False when
+    /// there is none to come: the task is gone.
+    pub async fn polled(&self) -> bool {
         let mut view = self.view.clone();
         let (before, polling) = {
             let now = view.borrow_and_update();
@@ -115,13 +122,12 @@ impl Handle {
         if !polling {
             self.demand.notify_one();
         }
-        // An error means that the task is gone, as it is while the program stops.
-        let _ = view.wait_for(|view| view.polls > before).await;
+        view.wait_for(|view| view.polls > before).await.is_ok()
     }
 }
 
 /// When a target is polled and how long its data is served.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Schedule {
     /// Time from the start of a poll to the start of the next; zero: when a reader asks.
     pub interval: Duration,
@@ -174,6 +180,7 @@ impl Task {
             on_demand: schedule.interval.is_zero(),
             view,
             demand: Arc::new(Notify::new()),
+            turn: Arc::default(),
         };
         Self {
             handle,
@@ -190,12 +197,51 @@ impl Task {
         self.handle.clone()
     }
 
+    /// Takes turns with another task that polls the same target: it never has two requests at a
+    /// time.
+    pub fn take_turns_with(&mut self, other: &Handle) {
+        self.handle.turn = Arc::clone(&other.turn);
+    }
+
+    /// Shows again what the last poll brought, after another task's polls were shown.
+    pub fn show(&self) {
+        let view = self.publish.borrow();
+        let target = self.handle.name();
+        let collectors = self.poller.collectors();
+        let collectors: Vec<_> = collectors.map(Name::as_str).collect();
+        self.telemetry.keep_collectors(target, &collectors);
+        let is_up = view.last.is_some() && view.error.is_none();
+        self.telemetry.show_up(target, is_up);
+        if let Some(last) = &view.last {
+            self.show_last(last, &last.report());
+        }
+    }
+
+    fn show_last(&self, last: &LastPoll, report: &Report) {
+        let (series, families) = last.size();
+        self.telemetry.brought(
+            self.handle.name(),
+            &PollFigures {
+                ended_unix: last.ended_unix,
+                body_bytes: last.body_bytes,
+                stats: last.stats,
+                unknown_stats: last.unknown_stats,
+                series,
+                families,
+                report,
+            },
+        );
+    }
+
     /// Polls until the task is dropped.
     pub async fn run(mut self) {
         let mut ticks = (!self.schedule.interval.is_zero()).then(|| {
             let mut ticks = tokio::time::interval(self.schedule.interval);
             // A poll that took longer than the interval is not made up for.
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            if self.publish.borrow().polls > 0 {
+                ticks.reset();
+            }
             ticks
         });
         loop {
@@ -212,38 +258,30 @@ impl Task {
     /// Polls once and publishes the outcome.
     pub async fn poll(&mut self) {
         self.publish.send_modify(|view| view.polling = true);
+        let turn = Arc::clone(&self.handle.turn);
+        let _turn = turn.lock().await;
         let start = Instant::now();
         let result = self.poller.poll().await;
         let took = start.elapsed();
         match result {
             Ok(polled) => {
                 self.count_runs(&polled.runs);
-                let ended_unix = SystemTime::now()
-                    .duration_since(UNIX_EPOCH)
-                    .map_or(0.0, |since| since.as_secs_f64());
                 let last = LastPoll {
                     snapshot: Arc::new(polled.snapshot),
                     collected: polled.collected.map(Arc::new),
                     ended: Instant::now(),
-                    ended_unix,
+                    ended_unix: SystemTime::now()
+                        .duration_since(UNIX_EPOCH)
+                        .map_or(0.0, |since| since.as_secs_f64()),
                     took,
                     body_bytes: polled.body_bytes,
+                    stats: polled.stats,
+                    unknown_stats: polled.unknown_stats,
                 };
-                let ((series, families), report) = (last.size(), last.report());
+                let report = last.report();
                 let target = self.handle.name();
                 self.telemetry.polled(target, Outcome::Success, took);
-                self.telemetry.brought(
-                    target,
-                    &PollFigures {
-                        ended_unix,
-                        body_bytes: polled.body_bytes,
-                        stats: polled.stats,
-                        unknown_stats: polled.unknown_stats,
-                        series,
-                        families,
-                        report: &report,
-                    },
-                );
+                self.show_last(&last, &report);
                 self.log_success(&last, &report);
                 let mut before = None;
                 self.publish.send_modify(|view| {

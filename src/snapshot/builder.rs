@@ -64,6 +64,19 @@ pub struct Settings {
     pub created_timestamps: bool,
 }
 
+impl Settings {
+    /// Whether the same series come of them. What is compiled is the same where it is shared.
+    pub fn are_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.mapping, &other.mapping)
+            && Arc::ptr_eq(&self.relabel, &other.relabel)
+            && self.target_labels == other.target_labels
+            && self.limits == other.limits
+            && self.reserved == other.reserved
+            && self.native_histograms == other.native_histograms
+            && self.created_timestamps == other.created_timestamps
+    }
+}
+
 /// Keeps what is known of a target between polls.
 #[derive(Debug)]
 pub struct Builder {

@@ -147,7 +147,7 @@ fn encode_onto(value: &str, query: &mut String) {
 }
 
 /// Which stats are asked for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     /// Only those that were ever written.
     pub used_only: bool,

@@ -12,48 +12,24 @@ mod tls;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ring::digest;
 use rustls::ServerConfig;
 use serde::Deserialize;
 use warp::http::{HeaderName, HeaderValue};
 
 use super::auth::Users;
 use super::rate::{self, Rate};
+use crate::files::Files;
+use crate::secret::Secret;
 use crate::yaml::{self, Attempt, Placed, Problem};
-
-/// Largest file that is read: a hundred times a certificate chain, and no accident.
-const MAX_FILE: u64 = 1024 * 1024;
 
 /// A web configuration that cannot be used, with every reason, one line each.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.join("\n"))]
 pub struct WebConfigError(pub Vec<String>);
-
-/// Text that is not for logs and messages.
-#[derive(Clone, Default, Deserialize)]
-#[serde(transparent)]
-pub(super) struct Secret(String);
-
-impl Secret {
-    pub(super) const fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    pub(super) fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<secret>")
-    }
-}
 
 /// What connections and requests go by.
 #[derive(Debug, Default)]
@@ -96,48 +72,6 @@ struct FileRate {
     burst: Attempt<Option<Placed<String>>>,
 }
 
-/// Files with what was found in them, to tell later whether they are still the same.
-#[derive(Debug, Default)]
-pub(super) struct Files(Vec<(PathBuf, Content)>);
-
-/// What tells one content from another; none: it could not be read.
-pub(super) type Content = Option<Vec<u8>>;
-
-impl Files {
-    fn read(&mut self, path: &Path) -> io::Result<Vec<u8>> {
-        let read = read(path);
-        self.0
-            .push((path.to_owned(), read.as_ref().ok().map(|b| content(b))));
-        read
-    }
-
-    /// What is in them now, where that is something else.
-    pub(super) fn changed(&self) -> Option<Vec<Content>> {
-        let now = |path: &Path| read(path).ok().map(|bytes| content(&bytes));
-        let now: Vec<_> = self.0.iter().map(|(path, _)| now(path)).collect();
-        let then = self.0.iter().map(|(_, content)| content);
-        (!now.iter().eq(then)).then_some(now)
-    }
-}
-
-fn content(bytes: &[u8]) -> Vec<u8> {
-    digest::digest(&digest::SHA256, bytes).as_ref().to_vec()
-}
-
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    // Looked at before it is opened: opening a pipe would wait for its other end.
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    let mut file = std::fs::File::open(path)?.take(MAX_FILE + 1);
-    file.read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(io::Error::other(format!("larger than {MAX_FILE} bytes")));
-    }
-    Ok(bytes)
-}
-
 /// What mistakes and warnings are noted in while a file is worked through.
 #[derive(Debug, Default)]
 struct Notes {
@@ -164,10 +98,7 @@ impl Notes {
 pub(super) fn load(path: &Path) -> (Files, Result<WebConfig, WebConfigError>) {
     let mut notes = Notes::default();
     let shown = path.display();
-    let text = notes.files.read(path).and_then(|bytes| {
-        String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8 text"))
-    });
-    let text = match text {
+    let text = match notes.files.read_text(path) {
         Ok(text) => text,
         Err(error) => {
             let error = WebConfigError(vec![format!("{shown}: {error}")]);
@@ -195,9 +126,8 @@ pub(super) fn load(path: &Path) -> (Files, Result<WebConfig, WebConfigError>) {
     }
     if !notes.problems.is_empty() {
         notes.problems.sort();
-        let lines = notes.problems.iter();
-        let lines =
-            lines.map(|problem| format!("{shown}:{}: {}", problem.place, redacted(problem)));
+        let lines = notes.problems.into_iter().map(Problem::redacted);
+        let lines = lines.map(|problem| format!("{shown}:{problem}"));
         return (notes.files, Err(WebConfigError(lines.collect())));
     }
     let config = WebConfig {
@@ -208,17 +138,6 @@ pub(super) fn load(path: &Path) -> (Files, Result<WebConfig, WebConfigError>) {
         warnings: notes.warnings,
     };
     (notes.files, Ok(config))
-}
-
-/// A message without what stands where something else is wanted: it may be a key that was given as
-/// the file, or a password in the wrong line.
-fn redacted(problem: &Problem) -> &str {
-    let reason = &problem.reason;
-    let parts = reason.split_once(" is wanted here, not '");
-    parts.map_or(reason, |(what, _)| {
-        let end = what.len() + " is wanted here".len();
-        reason.get(..end).unwrap_or(what)
-    })
 }
 
 /// The headers that may be set, with the values that they may have; none: any.

@@ -1,9 +1,8 @@
 //! The web configuration that holds now: read at the start, and read again when one of its files
 //! has other content.
 //!
-//! Contents are compared, not times, so that it makes no difference how a file is replaced. A new
-//! one is taken once it was found the same twice, not while it is being written. One with mistakes
-//! changes nothing and is logged once. TLS is neither switched on nor off, and the last user not
+//! Contents are compared, and a new one is taken once it stays ([`Watched`]); a reload of the whole
+//! configuration takes it at once. One with mistakes changes nothing and is logged once. TLS is neither switched on nor off, and the last user not
 //! removed: a port does not change what it speaks, and a file that was emptied opens nothing.
 
 use std::path::{Path, PathBuf};
@@ -15,8 +14,9 @@ use tokio::sync::watch;
 use warp::http::HeaderMap;
 
 use super::auth::{Gate, Verdict};
-use super::config::{self, Content, Files, WebConfig, WebConfigError};
+use super::config::{self, WebConfig, WebConfigError};
 use super::rate::Limiter;
+use crate::files::{Files, Watched};
 
 /// Time between looks at the files.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -33,15 +33,14 @@ pub struct LiveConfig {
 struct Source {
     path: PathBuf,
     gate: Gate,
-    seen: Mutex<Seen>,
+    watched: Mutex<Watched>,
 }
 
+/// A web configuration that was read again and holds mistakes of no kind; for [`LiveConfig::install`].
 #[derive(Debug)]
-struct Seen {
-    /// What the last attempt read.
+pub struct Reread {
     files: Files,
-    /// What was found at the last look, where that is something else.
-    next: Option<Vec<Content>>,
+    config: WebConfig,
 }
 
 /// Why a request is not answered.
@@ -70,7 +69,7 @@ impl LiveConfig {
             source: Some(Source {
                 path: path.to_owned(),
                 gate,
-                seen: Mutex::new(Seen { files, next: None }),
+                watched: Mutex::new(Watched::new(files)),
             }),
         })
     }
@@ -141,15 +140,16 @@ impl LiveConfig {
         let Some(source) = &self.source else {
             return;
         };
-        let mut seen = source.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = seen.files.changed();
-        if found.is_none() || found != seen.next {
-            seen.next = found;
+        let mut watched = source
+            .watched
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if !watched.look() {
             return;
         }
         let path = source.path.display();
         let (files, config) = config::load(&source.path);
-        *seen = Seen { files, next: None };
+        *watched = Watched::new(files);
         let config = config.and_then(|config| self.switched(&source.path, config));
         match config {
             Ok(config) => {
@@ -163,6 +163,29 @@ impl LiveConfig {
                 tracing::error!(%path, %error, "the new web configuration is not valid; the old one holds");
             }
         }
+    }
+
+    /// Reads the files again, for a reload of everything; nothing where there is no file.
+    pub fn reread(&self) -> Result<Option<Reread>, WebConfigError> {
+        let Some(source) = &self.source else {
+            return Ok(None);
+        };
+        let (files, config) = config::load(&source.path);
+        let config = self.switched(&source.path, config?)?;
+        Ok(Some(Reread { files, config }))
+    }
+
+    /// Puts into force what was read.
+    pub fn install(&self, reread: Reread) {
+        let Some(source) = &self.source else {
+            return;
+        };
+        let mut watched = source
+            .watched
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *watched = Watched::new(reread.files);
+        self.current.send_replace(Arc::new(reread.config));
     }
 
     /// Refuses what would change the protocol of a port, or open it to everybody.

@@ -27,8 +27,12 @@ mod mappings;
 mod poll;
 /// Behaviour that users reported of others, with the report's address over each test.
 mod regression;
+/// Reloads of the running program: what changes, what goes on, and what a mistake does.
+mod reload;
 /// Scrapes over real sockets.
 mod scrape;
 mod support;
+/// Several targets: none delays another, and each can be asked for alone.
+mod targets;
 /// TLS, users, headers and rate limit of the web configuration.
 mod tls_auth;

@@ -8,6 +8,8 @@ pub mod exporter;
 pub mod fake_envoy;
 /// A reader of `OpenMetrics`, written from its specification.
 pub mod openmetrics;
+/// The program as a child process.
+pub mod program;
 /// A reader of the text format, written from its specification.
 pub mod prom;
 /// Certificates, and clients with them.
@@ -76,15 +78,15 @@ fn poller_at(
     max_body: u64,
 ) -> Poller {
     let config = Config::load(overrides).unwrap_or_else(|error| panic!("{error}"));
+    let target = config.targets.first().expect("a target");
     let options = Options {
         max_body,
-        ..config.transport()
+        ..target.transport()
     };
     let transport = Transport::open(address, options).expect("a transport");
-    let target = config.targets.first().expect("a target");
     let reserved = Arc::new(std::iter::once("envoy_up".to_owned()).collect());
     let settings = config.settings(target, &reserved);
-    let collectors = Collectors::new(&config.collectors, settings.clone());
+    let collectors = Collectors::new(&target.collectors, settings.clone());
     Poller::new(transport, timeout, settings).with_collectors(collectors)
 }
 
