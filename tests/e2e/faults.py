@@ -237,12 +237,14 @@ TEXT = """\
 # Faults
 
 Every line here is a test: the program, as it is built, meets the fault, and must do what the line says. The tables are
-made from the tests' own (`tests/e2e/faults.py`). {run}: {count} faults, and every one ended as it stands here.
+made from the tests' own (`tests/e2e/faults.py`).
+
+{run}: {count} faults, and each ended as it stands here.
 
 ## Answers that are none
 
 The admin interface does as the first column says. The poll ends with the outcome in
-`envoy_exporter_polls_total`, and the log has the cause, once.
+`envoy_exporter_polls_total`, and the log has the cause.
 
 - `envoy_up` is 0. Data of the last good poll is served until it is stale (`poll.stale_after`), and `/-/ready` is 200 for as
   long. From then on it is not served; `/-/ready` is 503 and says the cause.
