@@ -181,7 +181,7 @@ def test_an_answer_that_is_odd(row, fake, patient):
 
 def test_an_admin_interface_that_flaps(tmp_path, admin, children):
     # Four requests a poll: some polls get a good answer to each, most do not.
-    good = [fake_admin.working(value) for value in range(1, 7)]
+    good = [fake_admin.working(value) for value in range(1, 11)]
     admin.behavior = fake_admin.in_turn(
         *good, fake_admin.says(fake_admin.answer(b"no", "503 Service Unavailable")))
     exporter = Watched(tmp_path, admin, "poll: {interval: 50ms, timeout: 2s}\n")
