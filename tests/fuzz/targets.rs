@@ -400,7 +400,7 @@ pub fn mapping(data: &[u8]) {
     ];
     let learned = compiled
         .scopes()
-        .learn(&|each| names.iter().for_each(|(name, _)| each(name)));
+        .learn(&|_, each| names.iter().for_each(|(name, _)| each(name)));
     for scopes in [&Scopes::default(), &learned] {
         for (name, stat_type) in names {
             let verdict = compiled.map(scopes, &Endpoints::default(), name, Some(stat_type), None);
