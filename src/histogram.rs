@@ -131,6 +131,7 @@ struct Place {
 }
 
 impl Place {
+    /// Of a bin; what is none of Envoy's is brought within the range of those.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "both are small: digits below 100, powers within a double's range"
@@ -143,7 +144,7 @@ impl Place {
             };
         }
         Self {
-            digits: (bin.lower_bound / bin.width).round() as i64,
+            digits: (bin.lower_bound / bin.width).round().clamp(-99.0, 99.0) as i64,
             power: bin.width.log10().round() as i32 + 1 + shift,
         }
     }
@@ -419,6 +420,26 @@ mod tests {
         assert_eq!(zeros.generation, None);
         let empty = recognize(&[], &[(100.0, None)], Some(Generation::Legacy));
         assert_eq!(empty.generation, Some(Generation::Legacy));
+    }
+
+    #[test]
+    fn bins_as_no_envoy_makes_them() {
+        let numbers = [0.0, 1.0, -1.0, 1e-300, 1e300, -1e300, 5e-324, f64::MAX];
+        let bins: Vec<Bin> = numbers
+            .iter()
+            .flat_map(|lower_bound| numbers.map(|width| (*lower_bound, width)))
+            .map(|(lower_bound, width)| Bin {
+                lower_bound,
+                width,
+                count: u64::MAX,
+            })
+            .collect();
+        let mut out = Vec::new();
+        for maths in [CURRENT, LEGACY] {
+            let totals = buckets(&bins, &DEFAULT_BOUNDS, maths, &mut out);
+            assert_eq!(totals.count, u64::MAX);
+            assert!(out.is_sorted());
+        }
     }
 
     #[test]

@@ -49,6 +49,8 @@
 //! - Every stat that came in is exported, or counted as dropped with its reason.
 //! - Nothing that a client sends chooses an address that is connected to.
 
+#![forbid(unsafe_code)]
+
 pub mod app;
 pub mod capture;
 pub mod cli;

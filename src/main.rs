@@ -1,5 +1,7 @@
 //! The program: reads the command line, sets up logging, and turns the outcome into an exit code.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use clap::Parser as _;

@@ -12,6 +12,7 @@ mod address;
 mod query;
 
 use std::error::Error as _;
+use std::io::{self, ErrorKind};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -329,8 +330,16 @@ impl Request<'_> {
         url: reqwest::Url,
         pieces: &mut Pieces<'_, F>,
     ) -> Result<(), Error> {
-        let request = client.get(url).header("accept", "application/json");
-        let mut response = request.send().await.map_err(|error| self.failed(&error))?;
+        let ask = || {
+            let request = client.get(url.clone());
+            request.header("accept", "application/json").send()
+        };
+        let mut response = match ask().await {
+            // A connection that was kept may end as it is used again: that says nothing of the target.
+            Err(error) if is_gone(&error) => ask().await,
+            answered => answered,
+        }
+        .map_err(|error| self.failed(&error))?;
         if response.status() != reqwest::StatusCode::OK {
             return Err(self.refused(response).await);
         }
@@ -373,7 +382,7 @@ impl Request<'_> {
         // Looked at before it is opened: opening a pipe would wait for its other end.
         let metadata = match tokio::fs::metadata(&path).await {
             Ok(metadata) => metadata,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && dir.is_dir() => {
+            Err(error) if error.kind() == ErrorKind::NotFound && dir.is_dir() => {
                 return Err(Error::Missing {
                     query: self.query.name(),
                     address: self.address.to_string(),
@@ -385,7 +394,7 @@ impl Request<'_> {
         if !metadata.is_file() {
             return Err(self.broken(format!("{} is not a regular file", path.display())));
         }
-        let broken = |error: std::io::Error| self.broken(format!("{}: {error}", path.display()));
+        let broken = |error: io::Error| self.broken(format!("{}: {error}", path.display()));
         let mut file = tokio::fs::File::open(&path).await.map_err(broken)?;
         let mut piece = vec![0; PIECE];
         loop {
@@ -434,6 +443,28 @@ impl Request<'_> {
             reason,
         }
     }
+}
+
+/// Whether the connection ended before any of the answer came.
+fn is_gone(error: &reqwest::Error) -> bool {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(error) = cause.downcast_ref::<hyper::Error>()
+            && error.is_incomplete_message()
+        {
+            return true;
+        }
+        if let Some(error) = cause.downcast_ref::<io::Error>()
+            && matches!(
+                error.kind(),
+                ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
+            )
+        {
+            return true;
+        }
+        source = cause.source();
+    }
+    false
 }
 
 /// The innermost causes: reqwest's own message says little more than that there was an error.

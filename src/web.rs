@@ -12,6 +12,7 @@
 mod accept;
 mod auth;
 mod config;
+mod descriptors;
 mod healthcheck;
 mod listen;
 mod live;
@@ -149,6 +150,9 @@ const ROUTES: [(&str, Handler); 6] = [
     ("/-/quit", Handler::Quit),
 ];
 
+/// Connections served at the same time; a Prometheus has one or two.
+const MAX_CONNECTIONS: usize = 512;
+
 /// How requests are taken.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -192,7 +196,7 @@ impl Options {
         Ok(Self {
             telemetry_path: telemetry_path.to_owned(),
             max_requests,
-            max_connections: 512,
+            max_connections: descriptors::fitting(MAX_CONNECTIONS),
             // Prometheus keeps a connection open between scrapes, some at more than a minute.
             header_timeout: Duration::from_mins(2),
             stall_timeout: Duration::from_secs(30),

@@ -156,6 +156,8 @@ pub(super) struct FileHistograms {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct FileLimits {
     pub(super) body: Option<Placed<String>>,
+    pub(super) stats: Option<Placed<String>>,
+    pub(super) stat_bytes: Option<Placed<String>>,
     pub(super) series: Option<Placed<String>>,
     pub(super) series_per_family: Option<Placed<String>>,
     pub(super) label_value_bytes: Option<Placed<String>>,

@@ -5,14 +5,11 @@
 //! between that head and an end, by the same reader that reads whole answers; what does not look like
 //! this is kept and read whole.
 
-use super::stream::{excerpt_of, object_length};
+use super::stream::{MOST_HELD, TOO_MUCH, excerpt_of, is_space, object_length};
 use super::{DetailedHistogram, Error, histogram_bounds, histograms};
 
 /// A head longer than this is none.
 const LONGEST_HEAD: usize = 64 * 1024;
-
-/// An object longer than this is not looked through again with each piece that comes.
-const LONGEST_OBJECT: usize = 1 << 20;
 
 /// Which histograms come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +56,8 @@ pub struct HistogramStream {
     rest: Vec<u8>,
     /// How much was read before that.
     read: usize,
+    /// With how much to read it is worth another look, as in a stream of stats.
+    enough: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,12 +81,16 @@ impl HistogramStream {
             head: Vec::new(),
             rest: Vec::new(),
             read: 0,
+            enough: 0,
         }
     }
 
     /// Takes the next piece of the answer.
     pub fn feed(&mut self, piece: &[u8], taker: &mut impl Taker) -> Result<(), Error> {
         self.rest.extend_from_slice(piece);
+        if self.rest.len() < self.enough.min(MOST_HELD) {
+            return Ok(());
+        }
         if self.state == State::Head {
             self.find_head();
         }
@@ -104,9 +107,10 @@ impl HistogramStream {
         }
         rest.drain(..at);
         self.rest = rest;
-        if self.rest.len() > LONGEST_OBJECT && self.state != State::Head {
-            self.state = State::Rest;
+        if self.rest.len() > MOST_HELD {
+            return Err(self.error(&self.rest, 0, TOO_MUCH));
         }
+        self.enough = self.rest.len() * 2;
         Ok(())
     }
 
@@ -155,9 +159,7 @@ impl HistogramStream {
                 self.state = State::Rest;
                 Ok(None)
             }
-            (State::Object { .. } | State::Behind, Some(byte)) if byte.is_ascii_whitespace() => {
-                Ok(Some(1))
-            }
+            (State::Object { .. } | State::Behind, Some(byte)) if is_space(*byte) => Ok(Some(1)),
             (State::Behind, _) => Err(self.error(left, 0, "expected `,` or `]`")),
             (State::Object { .. }, _) => {
                 self.state = State::Rest;
@@ -280,6 +282,17 @@ mod tests {
                 assert!(!streamed(kind, broken, 7).1, "{body} up to {end}");
             }
         }
+    }
+
+    /// Looked through with each byte, this would take hours.
+    #[test]
+    fn a_long_histogram_that_comes_byte_by_byte() {
+        let buckets = vec![r#"{"upper_bound":0.5,"interval":0,"cumulative":0}"#; 20_000].join(",");
+        let body =
+            format!(r#"{{"stats":[{{"histograms":[{{"name":"a","buckets":[{buckets}]}}]}}]}}"#);
+        let (got, ended) = streamed(Kind::Cumulative, body.as_bytes(), 1);
+        assert!(ended);
+        assert_eq!(got, whole(Kind::Cumulative, body.as_bytes()).0);
     }
 
     #[test]

@@ -15,8 +15,12 @@ const VALUE: &[u8] = b",\"value\":";
 /// How much of an answer an error shows.
 const EXCERPT: usize = 80;
 
-/// A stat that is longer than this is not looked through again with each piece that comes.
-const LARGEST: usize = 1 << 20;
+/// How much of an answer is held at most. A stat of Envoy's is held until it is whole, and of an
+/// answer in another form, a capture that was edited for one, everything.
+pub(super) const MOST_HELD: usize = 32 * 1024 * 1024;
+
+/// What an answer is that would be held beyond that.
+pub(super) const TOO_MUCH: &str = "more than 32 MiB that are not in the form that Envoy writes";
 
 /// An answer under way.
 #[derive(Debug, Default)]
@@ -26,6 +30,9 @@ pub struct StatStream {
     rest: Vec<u8>,
     /// How much was read before that.
     read: usize,
+    /// With how much to read it is worth another look: twice what did not do the last time, so that
+    /// an answer that comes byte by byte is not looked through with each byte.
+    enough: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,6 +65,10 @@ impl StatStream {
         piece: &[u8],
         mut on_stat: impl FnMut(&str, Value<'_>),
     ) -> Result<(), Error> {
+        if !self.rest.is_empty() && self.rest.len() + piece.len() < self.enough.min(MOST_HELD) {
+            self.rest.extend_from_slice(piece);
+            return Ok(());
+        }
         let mut piece = piece;
         // First what the last piece broke off within: most often this piece has the end of one stat,
         // and then all else is read where it is.
@@ -77,9 +88,10 @@ impl StatStream {
         let read = self.advance(piece, &mut on_stat)?;
         let left = piece.get(read..).unwrap_or_default();
         self.rest.extend_from_slice(left);
-        if self.rest.len() > LARGEST && matches!(self.state, State::Stat { .. }) {
-            self.state = State::Whole("{\"stats\":[");
+        if self.rest.len() > MOST_HELD {
+            return Err(self.error(&self.rest, 0, TOO_MUCH));
         }
+        self.enough = self.rest.len() * 2;
         Ok(())
     }
 
@@ -129,6 +141,11 @@ impl StatStream {
                 }
                 if !START.starts_with(rest) {
                     self.state = State::Whole("");
+                    // What is no object from its first byte on will not be one.
+                    let first = rest.iter().find(|byte| !is_space(**byte));
+                    if first.is_some_and(|byte| *byte != b'{') {
+                        self.read_by_itself("", rest, "", on_stat)?;
+                    }
                 }
                 Ok(Step::Wait)
             }
@@ -142,7 +159,7 @@ impl StatStream {
                     self.state = State::End;
                     Ok(Step::Read(1))
                 }
-                Some(byte) if byte.is_ascii_whitespace() => Ok(Step::Read(1)),
+                Some(byte) if is_space(*byte) => Ok(Step::Read(1)),
                 _ => Err(self.error(rest, 0, "expected `,` or `]`")),
             },
             State::End => {
@@ -171,7 +188,7 @@ impl StatStream {
                 return Ok(Step::Read(1));
             }
             Some(b']') => return Err(self.error(rest, 0, "trailing comma")),
-            Some(byte) if byte.is_ascii_whitespace() => return Ok(Step::Read(1)),
+            Some(byte) if is_space(*byte) => return Ok(Step::Read(1)),
             _ => {
                 self.state = State::Whole("{\"stats\":[");
                 return Ok(Step::Wait);
@@ -208,6 +225,11 @@ impl StatStream {
             excerpt: excerpt_of(rest, at),
         }
     }
+}
+
+/// Whether JSON takes it for a space. A form feed, which ASCII has among them, is none.
+pub(super) fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\n' | b'\r' | b'\t')
 }
 
 /// What stands around a place.
@@ -374,6 +396,58 @@ mod tests {
                 let got = result.expect_err(body);
                 assert!(got.abs_diff(byte) <= 1, "{body}: {got}");
             }
+        }
+    }
+
+    #[test]
+    fn spaces_are_those_of_json() {
+        for space in ["\x0c", "\x0b", "\u{a0}", " ", "\t", "\r", "\n"] {
+            check(format!("{{\"stats\":[{space}]}}").as_bytes(), &[]);
+            let stat = r#"{"name":"a","value":1}"#;
+            check(
+                format!("{{\"stats\":[{stat}{space},{space}{stat}{space}]}}").as_bytes(),
+                &[12],
+            );
+        }
+    }
+
+    /// Looked through with each byte, this would take hours.
+    #[test]
+    fn a_long_stat_that_comes_byte_by_byte() {
+        let name = "n".repeat(1 << 20);
+        let body = format!("{{\"stats\":[{{\"name\":\"{name}\",\"value\":7}}]}}");
+        let mut got = Vec::new();
+        let mut stream = StatStream::default();
+        for byte in body.as_bytes().chunks(1) {
+            let take = |name: &str, value: Value<'_>| got.push((name.len(), text(value)));
+            stream.feed(byte, take).unwrap();
+        }
+        let take = |name: &str, value: Value<'_>| got.push((name.len(), text(value)));
+        stream.finish(take).unwrap();
+        assert_eq!(got, [(name.len(), "7".to_owned())]);
+    }
+
+    #[test]
+    fn what_does_not_end_is_not_held() {
+        for front in ["{\"stats\":[{\"name\":\"", "{\"other\":\""] {
+            let mut stream = StatStream::default();
+            let take = |_: &str, _: Value<'_>| panic!("there is no stat");
+            stream.feed(front.as_bytes(), take).unwrap();
+            let piece = vec![b'n'; 1 << 20];
+            let held = (0..40)
+                .take_while(|_| stream.feed(&piece, take).is_ok())
+                .count();
+            assert_eq!(held, (MOST_HELD >> 20) - 1, "{front}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused_at_once() {
+        for front in ["<html>", " \n<", "[", "7", "nul"] {
+            let mut stream = StatStream::default();
+            let take = |_: &str, _: Value<'_>| panic!("there is no stat");
+            let error = stream.feed(front.as_bytes(), take).unwrap_err();
+            assert!(error.byte < 4, "{front}: {error}");
         }
     }
 

@@ -31,7 +31,7 @@ use crate::relabel;
 use crate::stat::StatType;
 
 use group::{Group, Resolved, Stat};
-use resolve::{BoundSets, Descriptions, Details, Families, Framed, Kinds, Resolver};
+use resolve::{BoundSets, Descriptions, Details, Families, Framed, Kinds, Resolver, TOO_MANY};
 use shapes::Shapes;
 
 /// What a poll must read besides the stats.
@@ -100,11 +100,31 @@ pub struct Builder {
     watched: (Arc<Layout>, Vec<(&'static str, Option<usize>)>),
     /// Uptime at the last poll, and the start that was made out from it.
     started: Option<(u64, f64)>,
-    /// Stats whose name came twice in this poll.
-    repeated: usize,
+    /// Stats that this poll has taken in.
+    taken: usize,
+    refused: Refused,
     /// The same of the poll for which the layout was made.
-    repeated_before: usize,
+    refused_before: Refused,
 }
+
+/// How many stats were not taken in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Refused {
+    /// Their name had come before.
+    repeated: usize,
+    /// They were over a limit.
+    over: usize,
+}
+
+/// Bins of a histogram. Samples are whole numbers of 64 bits: that is 90 bins for each of 20 powers
+/// of ten, on both sides of zero.
+const MOST_BINS: usize = 4096;
+
+/// Bounds of a histogram: each is a line for each of its series, and 19 are usual.
+const MOST_BOUNDS: usize = 1000;
+
+/// Different sets of bounds: there is one for each that the proxy's configuration has.
+const MOST_BOUND_SETS: usize = 1000;
 
 /// The value of a histogram, and what a new one needs until its bounds are known.
 #[derive(Clone, Debug, Default)]
@@ -140,9 +160,22 @@ impl Builder {
             spare: Default::default(),
             watched: Default::default(),
             started: None,
-            repeated: 0,
-            repeated_before: 0,
+            taken: 0,
+            refused: Refused::default(),
+            refused_before: Refused::default(),
         }
+    }
+
+    /// Whether one more stat is taken in, whose name or text has so many bytes.
+    fn admits(&mut self, bytes: usize) -> bool {
+        let limits = &self.settings.limits;
+        let admitted = bytes <= limits.stat_bytes && self.taken < limits.stats;
+        if admitted {
+            self.taken += 1;
+        } else {
+            self.refused.over += 1;
+        }
+        admitted
     }
 
     /// Makes out when the target started. Envoy's uptime is some seconds old, so that the start would
@@ -169,11 +202,15 @@ impl Builder {
         self.histograms.begin();
         // The proxy may have been upgraded since.
         self.generation = None;
-        self.repeated = 0;
+        self.taken = 0;
+        self.refused = Refused::default();
     }
 
     /// Takes a counter or a gauge; no type: a number of which Envoy did not say what it is.
     pub fn number(&mut self, stat_type: Option<StatType>, name: &str, value: u64) {
+        if !self.admits(name.len()) {
+            return;
+        }
         let [counters, gauges, unknown] = &mut self.numbers;
         let group = match stat_type {
             Some(StatType::Counter) => counters,
@@ -182,14 +219,17 @@ impl Builder {
         };
         match group.see(name) {
             Some(stat) => stat.value = value,
-            None => self.repeated += 1,
+            None => self.refused.repeated += 1,
         }
     }
 
     /// Takes a text readout.
     pub fn text(&mut self, name: &str, text: &str) {
+        if !self.admits(name.len().max(text.len())) {
+            return;
+        }
         let Some(stat) = self.texts.see(name) else {
-            self.repeated += 1;
+            self.refused.repeated += 1;
             return;
         };
         if stat.value != text {
@@ -202,8 +242,15 @@ impl Builder {
 
     /// Takes a histogram.
     pub fn histogram(&mut self, histogram: &DetailedHistogram<'_>) {
+        if histogram.bins.len() > MOST_BINS {
+            self.refused.over += 1;
+            return;
+        }
+        if !self.admits(histogram.name.len()) {
+            return;
+        }
         let Some(stat) = self.histograms.see(histogram.name) else {
-            self.repeated += 1;
+            self.refused.repeated += 1;
             return;
         };
         stat.value.bins.clear();
@@ -252,7 +299,11 @@ impl Builder {
             return;
         };
         if stat.value.bounds.is_none() {
-            let known = self.bounds.intern(Bounds::of_stat(bounds, Factor::ONE));
+            let known = if bounds.len() > MOST_BOUNDS || self.bounds.list.len() > MOST_BOUND_SETS {
+                TOO_MANY
+            } else {
+                self.bounds.intern(Bounds::of_stat(bounds, Factor::ONE))
+            };
             stat.value.bounds = Some(known);
         }
     }
@@ -309,11 +360,11 @@ impl Builder {
         let steady = self.numbers.iter().all(Group::is_steady)
             && self.texts.is_steady()
             && self.histograms.is_steady()
-            && self.repeated == self.repeated_before;
+            && self.refused == self.refused_before;
         if !steady {
             self.resolve();
             self.lay_out();
-            self.repeated_before = self.repeated;
+            self.refused_before = self.refused;
         }
         if self.settings.created_timestamps {
             self.make_out_start();
@@ -392,7 +443,8 @@ impl Builder {
 
     fn lay_out(&mut self) {
         let mut report = Report::default();
-        report.drop_stats(DropReason::Conflict, self.repeated);
+        report.drop_stats(DropReason::Conflict, self.refused.repeated);
+        report.drop_stats(DropReason::Limit, self.refused.over);
         let numbers = self.numbers.iter().map(|group| group.stats.len());
         let texts = self.texts.stats.len() + self.histograms.stats.len();
         let mut candidates = Vec::with_capacity(numbers.sum::<usize>() + texts);

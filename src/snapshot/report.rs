@@ -108,6 +108,10 @@ impl Report {
 /// How much is let through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
+    /// Stats of a target.
+    pub stats: usize,
+    /// Bytes of a stat's name, and of the text of a text readout.
+    pub stat_bytes: usize,
     /// Series of a target.
     pub series: usize,
     /// Series of a family.
@@ -121,6 +125,9 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            // Those that relabeling drops are among them.
+            stats: 4_000_000,
+            stat_bytes: 16 * 1024,
             series: 2_000_000,
             series_per_family: 200_000,
             label_value_bytes: 2048,

@@ -29,6 +29,9 @@ use super::{Backend, Options, Site, accept, routes};
 /// How long accepting rests after it failed, as it does when descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Largest head of a request. Prometheus sends less than 1 KiB, a browser behind single sign-on 16.
+const MAX_HEAD: usize = 64 * 1024;
+
 /// Where to serve.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListenAddress {
@@ -261,6 +264,7 @@ impl Server {
     async fn accept(self: Arc<Self>, listener: Listener) {
         let mut connections = JoinSet::new();
         let mut stopped = self.stopped.clone();
+        let mut is_failing = false;
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
@@ -268,9 +272,15 @@ impl Server {
                 Some(_) = connections.join_next() => continue,
             };
             let connection = match accepted {
-                Ok(connection) => connection,
+                Ok(connection) => {
+                    is_failing = false;
+                    connection
+                }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
+                    // Once, not ten times a second for as long as it lasts.
+                    if !std::mem::replace(&mut is_failing, true) {
+                        tracing::warn!(%error, "cannot accept a connection");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
@@ -347,6 +357,7 @@ impl Server {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(options.header_timeout)
+            .max_buf_size(MAX_HEAD)
             .serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
         let mut stopped = self.stopped.clone();

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -55,10 +56,18 @@ def wait_for(what, condition, timeout=30):
     raise AssertionError(f"{what}: not within {timeout} s; last: {last}")
 
 
+def limiting(limits):
+    """What a child does first: it takes these limits, a pair for each resource."""
+    def take():
+        for which, pair in limits.items():
+            resource.setrlimit(which, pair)
+    return take if limits else None
+
+
 class Child:
     """A process with its log in a file, stopped at the end."""
 
-    def __init__(self, name, command, directory, env=None):
+    def __init__(self, name, command, directory, env=None, limits=None):
         self.name = name
         self.log = Path(directory) / f"{name}-{time.monotonic_ns()}.log"
         clean = {key: value for key, value in os.environ.items() if not key.startswith("ENVOY_EXPORTER_")}
@@ -66,13 +75,13 @@ class Child:
             self.process = subprocess.Popen(
                 [str(part) for part in command],
                 stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                env={**clean, **(env or {})}, cwd=directory,
+                env={**clean, **(env or {})}, cwd=directory, preexec_fn=limiting(limits),
             )
 
-    def wait_ready(self, url, timeout=30):
+    def wait_ready(self, url, timeout=30, status=200):
         def ready():
             assert self.process.poll() is None, f"{self.name} ended:\n{self.text()[-4000:]}"
-            return get(url, timeout=2)[0] == 200
+            return get(url, timeout=2)[0] == status
 
         wait_for(f"{self.name} is ready", ready, timeout)
 
@@ -227,15 +236,15 @@ class Envoy(Child):
 
 
 class Exporter(Child):
-    def __init__(self, directory, *flags, port=None, env=None, command=()):
+    def __init__(self, directory, *flags, port=None, env=None, command=(), limits=None, healthy=200):
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         super().__init__(
             "exporter",
             [program(), *command, "--web.listen-address", f"127.0.0.1:{self.port}", *flags],
-            directory, env,
+            directory, env, limits,
         )
-        self.wait_ready(self.url + "/-/healthy")
+        self.wait_ready(self.url + "/-/healthy", status=healthy)
 
     def metrics(self, *families):
         query = urllib.parse.urlencode([("name[]", family) for family in families])
@@ -282,13 +291,15 @@ class Prometheus(Child):
         return rows[0][1] if len(rows) == 1 else None
 
 
-def run(*arguments, timeout=60, env=None, cwd=None):
+def run(*arguments, timeout=60, env=None, cwd=None, limits=None, stdout=subprocess.PIPE):
     """Runs a command of the program to its end."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("ENVOY_EXPORTER_")}
     return subprocess.run(
         [str(program()), *[str(argument) for argument in arguments]],
-        capture_output=True, text=True, timeout=timeout, env={**clean, **(env or {})}, cwd=cwd,
-        stdin=subprocess.DEVNULL,
+        stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=timeout, env={**clean, **(env or {})}, cwd=cwd,
+        stdin=subprocess.DEVNULL, preexec_fn=limiting(limits),
+        # Python ignores SIGXFSZ, and so does a child that inherits that: a file too large is an error then.
+        restore_signals=not limits,
     )
 
 

@@ -17,6 +17,8 @@ mod collectors;
 mod config;
 /// What each format makes of families, and that none loses anything.
 mod formats;
+/// The fuzz targets over their corpus and changes of it.
+mod fuzz;
 /// Cases of captures and golden expositions, one folder each.
 mod golden;
 /// The import order of modules.

@@ -25,6 +25,7 @@ command -v prometheus >/dev/null && command -v promtool >/dev/null || apt_instal
 command -v openssl >/dev/null || apt_install openssl
 command -v curl >/dev/null || apt_install curl
 command -v zstd >/dev/null || apt_install zstd
+command -v faketime >/dev/null || apt_install faketime
 python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
 
 stamp=.venv/installed

@@ -90,6 +90,9 @@ impl Framed {
     }
 }
 
+/// The number of bounds that are over a limit.
+pub(super) const TOO_MANY: u32 = u32::MAX;
+
 /// What a stat's value says that its name does not.
 #[derive(Debug, Default)]
 pub(super) struct Details<'v> {
@@ -126,6 +129,9 @@ impl Resolver<'_> {
     }
 
     fn series(&mut self, stat: &Unresolved<'_>, details: &Details<'_>) -> Resolved {
+        if details.bounds == TOO_MANY {
+            return Resolved::dropped(DropReason::Limit);
+        }
         if let Some(resolved) = self.ready(stat) {
             return resolved;
         }

@@ -131,13 +131,13 @@ impl Builder {
             let totals = histogram::buckets(&stat.value.bins, bounds, maths, &mut buckets);
             // Several may be joined in one place.
             if let Some((count, sum)) = values.totals.get_mut(slot) {
-                *count += totals.count;
+                *count = count.saturating_add(totals.count);
                 *sum += totals.sum;
             }
             let start = place.first_bucket as usize;
             if let Some(target) = values.buckets.get_mut(start..start + bounds.len()) {
                 for (target, count) in target.iter_mut().zip(&buckets) {
-                    *target += count;
+                    *target = target.saturating_add(*count);
                 }
             }
         }
