@@ -70,9 +70,14 @@ def unit_test(file, source, profile):
 RUNBOOK_HEAD = """# Runbook
 
 What each alert of [deploy/prometheus](../deploy/prometheus) means and what to look at first. Made by
-`deploy/prometheus/build.py` from the rules.
+`deploy/prometheus/build.py` from the rules. Expressions are in the names of `native`; names with a colon are records, which
+`deploy/prometheus/rules/native.yml` defines.
 """
 TITLES = {"exporter": "The exporter", "proxy": "The proxies"}
+
+
+def after(duration):
+    return "at once" if duration == "0m" else f"after {duration}"
 
 
 def runbook(source):
@@ -83,7 +88,7 @@ def runbook(source):
         for alert in source[name]["alerts"]:
             parts.append(
                 f"\n### {alert['alert']}\n\n"
-                f"{alert['severity'].capitalize()}, after {alert['for']}: `{names.write(alert['expr'])}`\n\n"
+                f"{alert['severity'].capitalize()}, {after(alert['for'])}: `{names.write(alert['expr'])}`\n\n"
                 f"{alert['runbook'].strip()}\n")
     return "".join(parts)
 

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from urllib.parse import urlencode
 
 from servers import ROOT, Exporter, get, wait_for
 
@@ -19,8 +20,8 @@ EDITS = {
         "no_traffic_interval: 5s": "no_traffic_interval: 1s",
     },
     "prometheus.yml": {
-        "scrape_interval: 5s": "scrape_interval: 1s",
-        "scrape_timeout: 5s": "scrape_timeout: 1s",
+        "scrape_interval: 5s": "scrape_interval: 2s",
+        "scrape_timeout: 5s": "scrape_timeout: 2s",
         "evaluation_interval: 15s": "evaluation_interval: 1s",
     },
 }
@@ -121,7 +122,6 @@ class Deployment:
             raise
 
     def api(self, path, **parameters):
-        from urllib.parse import urlencode
         status, _, text = get(f"{self.url}/api/v1/{path}?{urlencode(parameters)}", timeout=30)
         answer = json.loads(text)
         assert status == 200 and answer["status"] == "success", (parameters, text[:500])
