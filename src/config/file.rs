@@ -176,6 +176,8 @@ impl FileLimits {
             label_value_bytes: self.label_value_bytes.or(other.label_value_bytes),
             labels_per_series: self.labels_per_series.or(other.labels_per_series),
             endpoints: self.endpoints.or(other.endpoints),
+            stat_bytes: self.stat_bytes.or(other.stat_bytes),
+            stats: self.stats.or(other.stats),
         }
     }
 }
