@@ -26,18 +26,19 @@ use crate::negotiate::{Format, negotiate};
 use crate::poll::{Handle, Poller, Schedule, Task};
 use crate::telemetry::Telemetry;
 use crate::transport::{AdminAddress, Transport};
-use crate::web::LiveConfig;
+use crate::web::systemd::{self, Inherited};
+use crate::web::{Listener, LiveConfig};
 use crate::{capture, status, web};
 
-/// Runs the program.
-pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+/// Runs the program, with the sockets that were handed over to it.
+pub async fn run(cli: Cli, inherited: Inherited) -> anyhow::Result<ExitCode> {
     let flags = &cli.flags;
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => {
             let (config, live) = load_both(flags, &flags.overrides())?;
-            serve(flags, config, live).await
+            serve(flags, config, live, inherited).await
         }
-        Command::Demo => demo(flags).await,
+        Command::Demo => demo(flags, inherited).await,
         Command::Once { format } => once(load(flags)?, format.into()).await,
         Command::Check => {
             let (config, live) = load_both(flags, &flags.overrides())?;
@@ -165,17 +166,19 @@ fn reserved(telemetry: &Telemetry) -> Arc<HashSet<String>> {
     Arc::new(own::reserved(telemetry.names()).collect())
 }
 
-async fn serve(flags: &Flags, config: Config, live: LiveConfig) -> anyhow::Result<ExitCode> {
+async fn serve(
+    flags: &Flags,
+    config: Config,
+    live: LiveConfig,
+    inherited: Inherited,
+) -> anyhow::Result<ExitCode> {
     let mut options = web::Options::new(&flags.telemetry_path, flags.max_requests)?;
     for warning in live.warnings() {
         tracing::warn!("{warning}");
     }
     let tls = live.is_tls();
     options.web_config = Arc::new(live);
-    let mut listeners = Vec::new();
-    for address in &flags.listen {
-        listeners.push(address.bind().await?);
-    }
+    let listeners = listen(flags, inherited).await?;
     let telemetry = telemetry()?;
     let histograms = config.histograms;
     let tasks = tasks(&config, &telemetry)?;
@@ -194,7 +197,15 @@ async fn serve(flags: &Flags, config: Config, live: LiveConfig) -> anyhow::Resul
     for task in tasks {
         polling.spawn(task.run());
     }
-    web::serve(listeners, backend, options, stopped()?).await;
+    polling.spawn(systemd::show_life());
+    let places: Vec<_> = listeners.iter().map(ToString::to_string).collect();
+    let stopped = stopped()?;
+    systemd::ready(&format!("serving on {}", places.join(", ")));
+    let stopped = async {
+        stopped.await;
+        systemd::stopping();
+    };
+    web::serve(listeners, backend, options, stopped).await;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
@@ -208,12 +219,24 @@ fn telemetry() -> anyhow::Result<Arc<Telemetry>> {
 }
 
 /// Serves from the capture inside the program.
-async fn demo(flags: &Flags) -> anyhow::Result<ExitCode> {
+async fn demo(flags: &Flags, inherited: Inherited) -> anyhow::Result<ExitCode> {
     let mut overrides = flags.overrides();
     overrides.admin_address = Some(AdminAddress::Demo);
     let (config, live) = load_both(flags, &overrides)?;
     tracing::info!("the demo proxy is a capture with moving counters; no Envoy is asked");
-    serve(flags, config, live).await
+    serve(flags, config, live, inherited).await
+}
+
+/// The sockets to serve on.
+async fn listen(flags: &Flags, inherited: Inherited) -> anyhow::Result<Vec<Listener>> {
+    if flags.systemd_socket {
+        return Ok(inherited.listeners()?);
+    }
+    let mut listeners = Vec::new();
+    for address in &flags.listen {
+        listeners.push(address.bind().await?);
+    }
+    Ok(listeners)
 }
 
 fn tasks(config: &Config, telemetry: &Arc<Telemetry>) -> anyhow::Result<Vec<Task>> {
