@@ -12,7 +12,7 @@ use prometheus::{
     Registry,
 };
 
-use crate::snapshot::{DropReason, Report};
+use crate::snapshot::{Beginning, DropReason, Report};
 use crate::stat::StatType;
 
 /// How a poll ended.
@@ -73,6 +73,8 @@ pub struct Telemetry {
     polls: IntCounterVec,
     poll_duration: HistogramVec,
     last_poll: GaugeVec,
+    target_start: GaugeVec,
+    restarts: IntCounterVec,
     body_bytes: IntGaugeVec,
     stats: IntGaugeVec,
     series: IntGaugeVec,
@@ -110,6 +112,16 @@ impl Telemetry {
                 "envoy_exporter_last_poll_timestamp_seconds",
                 "When the last successful poll of the target ended, in seconds since 1970.",
                 &["target"],
+            )?,
+            target_start: own.float_gauges(
+                "envoy_exporter_target_start_timestamp_seconds",
+                "When the target started, by its uptime, in seconds since 1970; a hot restart goes on.",
+                &["target"],
+            )?,
+            restarts: own.counters(
+                "envoy_exporter_target_restarts_total",
+                "Times that the target began to count anew, by kind: restart, hot_restart, counters_reset.",
+                &["target", "kind"],
             )?,
             body_bytes: own.gauges(
                 "envoy_exporter_poll_body_bytes",
@@ -213,7 +225,17 @@ impl Telemetry {
         for outcome in Outcome::ALL {
             self.polls.with_label_values(&[target, outcome.as_str()]);
         }
+        for kind in Beginning::ALL {
+            self.restarts.with_label_values(&[target, kind.as_str()]);
+        }
         self.poll_duration.with_label_values(&[target]);
+    }
+
+    /// Counts a new beginning of a target.
+    pub fn began(&self, target: &str, kind: Beginning) {
+        self.restarts
+            .with_label_values(&[target, kind.as_str()])
+            .inc();
     }
 
     /// Counts a poll.
@@ -258,6 +280,11 @@ impl Telemetry {
         self.last_poll
             .with_label_values(&[target])
             .set(poll.ended_unix);
+        match poll.start {
+            Some(start) => self.target_start.with_label_values(&[target]).set(start),
+            // It may never have been shown.
+            None => drop(self.target_start.remove_label_values(&[target])),
+        }
         let set = |gauge: &IntGaugeVec, labels: &[&str], value: usize| {
             let value = i64::try_from(value).unwrap_or(i64::MAX);
             gauge.with_label_values(labels).set(value);
@@ -306,6 +333,8 @@ impl Telemetry {
 pub struct PollFigures<'p> {
     /// When it ended, in seconds since 1970.
     pub ended_unix: f64,
+    /// When the target started, likewise, where that is known.
+    pub start: Option<f64>,
     /// Size of all answers.
     pub body_bytes: usize,
     /// Stats in the order of [`StatType::ALL`].
@@ -429,6 +458,10 @@ mod tests {
             .map(|reason| reason.as_str())
             .collect();
         assert_eq!(reasons, ["conflict", "invalid", "limit", "relabel", "rule"]);
+        assert_eq!(
+            Beginning::ALL.map(Beginning::as_str),
+            ["restart", "hot_restart", "counters_reset"]
+        );
     }
 
     #[test]

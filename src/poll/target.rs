@@ -236,6 +236,7 @@ impl Task {
                     target,
                     &PollFigures {
                         ended_unix,
+                        start: last.snapshot.start().map(|start| start.process),
                         body_bytes: polled.body_bytes,
                         stats: polled.stats,
                         unknown_stats: polled.unknown_stats,
@@ -244,6 +245,11 @@ impl Task {
                         report: &report,
                     },
                 );
+                if let Some(kind) = last.snapshot.beginning() {
+                    self.telemetry.began(target, kind);
+                    let kind = kind.as_str();
+                    tracing::info!(target_name = target, kind, "the target counts anew");
+                }
                 self.log_success(&last, &report);
                 let mut before = None;
                 self.publish.send_modify(|view| {

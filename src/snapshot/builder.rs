@@ -8,12 +8,13 @@
 
 pub mod collected;
 mod group;
+mod lives;
 mod resolve;
 mod shapes;
 mod values;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use hashbrown::HashSet;
 
@@ -31,8 +32,11 @@ use crate::relabel;
 use crate::stat::StatType;
 
 use group::{Group, Resolved, Stat};
+use lives::{Lives, Signs};
 use resolve::{BoundSets, Descriptions, Details, Families, Framed, Kinds, Resolver};
 use shapes::Shapes;
+
+pub use lives::{Beginning, Start};
 
 /// What a poll must read besides the stats.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,8 +87,11 @@ pub struct Builder {
     layout: Arc<Layout>,
     /// The arrays of a snapshot that nobody reads any more, for the next one.
     spare: (Vec<u64>, Histograms),
-    /// Uptime at the last poll, and the start that was made out from it.
-    started: Option<(u64, f64)>,
+    lives: Lives,
+    /// Counters that were above 0 before, and those of them that stand lower now, since the last
+    /// poll that ended well.
+    counted: usize,
+    fell: usize,
     /// Stats whose name came twice in this poll.
     repeated: usize,
     /// The same of the poll for which the layout was made.
@@ -123,25 +130,24 @@ impl Builder {
             kinds: Kinds::default(),
             layout: Arc::default(),
             spare: Default::default(),
-            started: None,
+            lives: Lives::default(),
+            counted: 0,
+            fell: 0,
             repeated: 0,
             repeated_before: 0,
         }
     }
 
-    /// Makes out when the target started. Envoy's uptime is some seconds old, so that the start would
-    /// wander from poll to poll: the first one holds until the uptime falls.
-    fn make_out_start(&mut self) {
-        let uptime = self.gauge("server.uptime");
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok();
-        let made_out = uptime.zip(now).map(|(uptime, now)| {
-            let start = now.saturating_sub(Duration::from_secs(uptime));
-            (uptime, start.as_secs_f64())
-        });
-        self.started = match (self.started, made_out) {
-            (Some((before, start)), Some((uptime, _))) if uptime >= before => Some((uptime, start)),
-            (_, made_out) => made_out,
-        };
+    /// What this poll shows of the target's lives.
+    fn signs(&mut self) -> Signs {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        Signs {
+            now: now.unwrap_or_default(),
+            uptime: self.gauge("server.uptime"),
+            generation: self.gauge("server.hot_restart_generation"),
+            counted: std::mem::take(&mut self.counted),
+            fell: std::mem::take(&mut self.fell),
+        }
     }
 
     /// Starts a poll.
@@ -165,7 +171,13 @@ impl Builder {
             _ => unknown,
         };
         match group.see(name) {
-            Some(stat) => stat.value = value,
+            Some(stat) => {
+                if stat_type == Some(StatType::Counter) {
+                    self.counted += usize::from(stat.value > 0);
+                    self.fell += usize::from(value < stat.value);
+                }
+                stat.value = value;
+            }
             None => self.repeated += 1,
         }
     }
@@ -286,12 +298,13 @@ impl Builder {
             self.lay_out();
             self.repeated_before = self.repeated;
         }
-        if self.settings.created_timestamps {
-            self.make_out_start();
-        }
+        let signs = self.signs();
+        let beginning = self.lives.see(signs);
         let (scalars, histograms) = std::mem::take(&mut self.spare);
         Snapshot {
-            started: self.started.map(|(_, start)| start),
+            beginning,
+            start: self.lives.start(),
+            shows_start: self.settings.created_timestamps,
             scalars: self.scalars(scalars),
             histograms: self.distributions(histograms),
             layout: Arc::clone(&self.layout),
