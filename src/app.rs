@@ -140,8 +140,14 @@ impl web::Backend for Backend {
         }
     }
 
-    fn status_page(&self) -> String {
-        status::page(&self.targets, &self.telemetry_path)
+    fn status_page(&self, query: &str) -> String {
+        let (in_use, read_unix) = self.telemetry.config_state();
+        let site = status::Site {
+            targets: &self.targets,
+            telemetry_path: &self.telemetry_path,
+            config: status::ConfigState { in_use, read_unix },
+        };
+        status::page(&site, query)
     }
 
     fn begin(&self) {

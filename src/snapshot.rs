@@ -26,7 +26,7 @@ use crate::mapping::table::Unit;
 
 pub use builder::{Beginning, Start};
 pub use layout::{Layout, Parts};
-pub use report::{DropReason, Limits, Report};
+pub use report::{DropReason, Limits, Names, Report, Undescribed};
 
 /// One poll of one target.
 #[derive(Debug)]

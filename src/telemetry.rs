@@ -322,6 +322,12 @@ impl Telemetry {
             .observe(took.as_secs_f64());
     }
 
+    /// Whether the configuration read last is in use, and when the one in use was read, in seconds
+    /// since 1970.
+    pub fn config_state(&self) -> (bool, f64) {
+        (self.reload_successful.get() == 1, self.reload_time.get())
+    }
+
     /// Requests being answered.
     pub fn in_flight(&self) -> &IntGauge {
         &self.in_flight

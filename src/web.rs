@@ -78,8 +78,8 @@ pub trait Backend: Send + Sync + 'static {
     fn scrape(&self, request: ScrapeRequest) -> BoxFuture<'_, ScrapeResponse>;
     /// Whether every target has fresh data, or why not.
     fn readiness(&self) -> Result<(), String>;
-    /// The status page.
-    fn status_page(&self) -> String;
+    /// The status page, for a query.
+    fn status_page(&self, query: &str) -> String;
     /// A request came in.
     fn begin(&self);
     /// The head of its response goes out, or its client left before: that is code 499.
@@ -331,7 +331,7 @@ impl Site {
         }
         match handler {
             Handler::Metrics => self.scrape(asked).await,
-            Handler::Status => html(self.backend.status_page()),
+            Handler::Status => html(self.backend.status_page(&asked.query)),
             Handler::Healthy => plain(StatusCode::OK, "healthy\n"),
             Handler::Ready => match self.backend.readiness() {
                 Ok(()) => plain(StatusCode::OK, "ready\n"),
@@ -424,7 +424,10 @@ fn html(page: String) -> Response {
     let headers = response.headers_mut();
     headers.insert(
         CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'"),
+        HeaderValue::from_static(
+            "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; \
+             frame-ancestors 'none'",
+        ),
     );
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response

@@ -7,6 +7,7 @@
 //! here grows with time.
 
 pub mod collected;
+mod findings;
 mod group;
 mod lives;
 mod resolve;
@@ -31,6 +32,7 @@ use crate::names::Labels;
 use crate::relabel;
 use crate::stat::StatType;
 
+use findings::Findings;
 use group::{Group, Resolved, Stat};
 use lives::{Lives, Signs};
 use resolve::{BoundSets, Descriptions, Details, Families, Framed, Kinds, Resolver};
@@ -395,13 +397,27 @@ impl Builder {
             limits: self.settings.limits,
             beside: None,
         };
-        let (layout, slots) = layout::lay_out(&candidates, legend, report);
+        let (mut layout, slots) = layout::lay_out(&candidates, legend, report);
         let mut slots = slots.into_iter();
         for group in &mut self.numbers {
             group.place(&mut slots);
         }
         self.texts.place(&mut slots);
         self.histograms.place(&mut slots);
+        let mut findings = Findings::new(
+            &self.families.list,
+            &self.descriptions.list,
+            &self.kinds.list,
+            &layout.report,
+        );
+        if findings.are_there() {
+            for group in &self.numbers {
+                findings.look(group);
+            }
+            findings.look(&self.texts);
+            findings.look(&self.histograms);
+            layout.report.names = Arc::new(findings.finish());
+        }
         self.layout = Arc::new(layout);
     }
 

@@ -22,7 +22,7 @@ impl Backend for Stub {
     fn readiness(&self) -> Result<(), String> {
         Err("envoy: no poll has ended yet".to_owned())
     }
-    fn status_page(&self) -> String {
+    fn status_page(&self, _: &str) -> String {
         "<p>page".to_owned()
     }
     fn begin(&self) {
