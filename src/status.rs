@@ -149,6 +149,7 @@ fn write_targets(out: &mut String, all: &[Seen<'_>]) {
             out.push_str("<td class=\"n\">never<td><td><td><td><td>\n");
             continue;
         };
+        let (series, families) = last.size();
         let start = last
             .snapshot
             .start()

@@ -73,8 +73,7 @@ pub struct Telemetry {
     polls: IntCounterVec,
     poll_duration: HistogramVec,
     last_poll: GaugeVec,
-    target_start: GaugeVec,
-    restarts: IntCounterVec,
+    lives: Lives,
     body_bytes: IntGaugeVec,
     stats: IntGaugeVec,
     series: IntGaugeVec,
@@ -89,6 +88,30 @@ pub struct Telemetry {
     in_flight: IntGauge,
     reload_successful: IntGauge,
     reload_time: Gauge,
+}
+
+/// When targets started, and how often they began to count anew.
+#[derive(Debug)]
+struct Lives {
+    start: GaugeVec,
+    restarts: IntCounterVec,
+}
+
+impl Lives {
+    fn new(own: &mut Registrar) -> prometheus::Result<Self> {
+        Ok(Self {
+            start: own.float_gauges(
+                "envoy_exporter_target_start_timestamp_seconds",
+                "When the target started, by its uptime, in seconds since 1970; a hot restart goes on.",
+                &["target"],
+            )?,
+            restarts: own.counters(
+                "envoy_exporter_target_restarts_total",
+                "Times that the target began to count anew, by kind: restart, hot_restart, counters_reset.",
+                &["target", "kind"],
+            )?,
+        })
+    }
 }
 
 impl Telemetry {
@@ -113,16 +136,7 @@ impl Telemetry {
                 "When the last successful poll of the target ended, in seconds since 1970.",
                 &["target"],
             )?,
-            target_start: own.float_gauges(
-                "envoy_exporter_target_start_timestamp_seconds",
-                "When the target started, by its uptime, in seconds since 1970; a hot restart goes on.",
-                &["target"],
-            )?,
-            restarts: own.counters(
-                "envoy_exporter_target_restarts_total",
-                "Times that the target began to count anew, by kind: restart, hot_restart, counters_reset.",
-                &["target", "kind"],
-            )?,
+            lives: Lives::new(&mut own)?,
             body_bytes: own.gauges(
                 "envoy_exporter_poll_body_bytes",
                 "Bytes of the target's answers in the last successful poll.",
@@ -226,14 +240,17 @@ impl Telemetry {
             self.polls.with_label_values(&[target, outcome.as_str()]);
         }
         for kind in Beginning::ALL {
-            self.restarts.with_label_values(&[target, kind.as_str()]);
+            self.lives
+                .restarts
+                .with_label_values(&[target, kind.as_str()]);
         }
         self.poll_duration.with_label_values(&[target]);
     }
 
     /// Counts a new beginning of a target.
     pub fn began(&self, target: &str, kind: Beginning) {
-        self.restarts
+        self.lives
+            .restarts
             .with_label_values(&[target, kind.as_str()])
             .inc();
     }
@@ -281,9 +298,9 @@ impl Telemetry {
             .with_label_values(&[target])
             .set(poll.ended_unix);
         match poll.start {
-            Some(start) => self.target_start.with_label_values(&[target]).set(start),
+            Some(start) => self.lives.start.with_label_values(&[target]).set(start),
             // It may never have been shown.
-            None => drop(self.target_start.remove_label_values(&[target])),
+            None => drop(self.lives.start.remove_label_values(&[target])),
         }
         let set = |gauge: &IntGaugeVec, labels: &[&str], value: usize| {
             let value = i64::try_from(value).unwrap_or(i64::MAX);

@@ -13,6 +13,7 @@ mod query;
 use std::error::Error as _;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::io::AsyncReadExt as _;
 use tokio::time::{Instant, timeout_at};

@@ -20,21 +20,22 @@ def chromium(url, *flags):
 
 
 class Page(HTMLParser):
-    """The document that the browser made: its tables as rows of cells, its links, its elements."""
+    """The document that the browser made of a page, or the page as it was sent: its tables as rows of
+    cells, its links, its elements."""
 
-    def __init__(self, url):
+    def __init__(self, url, html=None):
         super().__init__()
         self.tables, self.links, self.elements, self.texts, self.inputs = {}, [], [], {}, {}
         self.open, self.table = [], None
-        self.html = chromium(url, "--dump-dom")
+        self.html = chromium(url, "--dump-dom") if html is None else html
         self.feed(self.html)
         self.tables = {name: [[cell.strip() for cell in row] for row in rows] for name, rows in self.tables.items()}
 
     def handle_starttag(self, tag, attributes):
         attributes = dict(attributes)
         self.elements.append(tag)
-        if tag not in ("meta", "input", "br"):
-            self.open.append(attributes.get("id"))
+        if attributes.get("id"):
+            self.open = [attributes["id"]]
         if tag == "table":
             self.table = self.tables.setdefault(attributes["id"], [])
         elif tag == "tr" and self.table is not None:
@@ -47,7 +48,8 @@ class Page(HTMLParser):
             self.inputs[attributes["name"]] = attributes.get("value")
 
     def handle_endtag(self, tag):
-        self.open.pop()
+        if tag in ("p", "table"):
+            self.open = []
         if tag == "table":
             self.table = None
 
