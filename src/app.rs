@@ -27,15 +27,16 @@ use crate::negotiate::Format;
 use crate::telemetry::Telemetry;
 use crate::transport::{AdminAddress, Transport};
 use crate::web::LiveConfig;
+use crate::web::systemd::Inherited;
 use crate::{capture, web};
 use targets::Spec;
 
-/// Runs the program.
-pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+/// Runs the program, with the sockets that were handed over to it.
+pub async fn run(cli: Cli, inherited: Inherited) -> anyhow::Result<ExitCode> {
     let flags = &cli.flags;
     match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve::serve(flags, flags.overrides()).await,
-        Command::Demo => demo(flags).await,
+        Command::Serve => serve::serve(flags, flags.overrides(), inherited).await,
+        Command::Demo => demo(flags, inherited).await,
         Command::Once { format } => once(flags, format.into()).await,
         Command::Check => {
             let loaded = load_both(flags, &flags.overrides())?;
@@ -97,11 +98,11 @@ fn telemetry(hash: Option<&str>) -> anyhow::Result<Arc<Telemetry>> {
 }
 
 /// Serves from the capture inside the program.
-async fn demo(flags: &Flags) -> anyhow::Result<ExitCode> {
+async fn demo(flags: &Flags, inherited: Inherited) -> anyhow::Result<ExitCode> {
     let mut overrides = flags.overrides();
     overrides.admin_address = Some(AdminAddress::Demo);
     tracing::info!("the demo proxy is a capture with moving counters; no Envoy is asked");
-    serve::serve(flags, overrides).await
+    serve::serve(flags, overrides, inherited).await
 }
 
 /// Polls every target once and writes what a scrape would get.

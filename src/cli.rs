@@ -179,7 +179,7 @@ pub struct Flags {
     #[arg(long = "collector.endpoints.include", env = "ENVOY_EXPORTER_COLLECTOR_ENDPOINTS_INCLUDE", value_name = "REGEX", value_parser = parse_regex, global = true)]
     pub endpoints_include: Option<Regex>,
 
-    /// Where to serve: `HOST:PORT`, `:PORT` for every address, or `unix:///SOCKET`; may be repeated
+    /// Where to serve: `HOST:PORT`, `:PORT` for every address, or `unix:///SOCKET`, with `?mode=0660` behind it for the mode of its file; may be repeated
     #[arg(
         long = "web.listen-address",
         env = "ENVOY_EXPORTER_WEB_LISTEN_ADDRESS",
@@ -189,6 +189,10 @@ pub struct Flags {
         global = true
     )]
     pub listen: Vec<ListenAddress>,
+
+    /// Serve on the sockets that systemd hands over, all of them, and not on listen addresses
+    #[arg(long = "web.systemd-socket", env = "ENVOY_EXPORTER_WEB_SYSTEMD_SOCKET", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", action = clap::ArgAction::Set, global = true)]
+    pub systemd_socket: bool,
 
     /// Path of the metrics
     #[arg(

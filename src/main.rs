@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use envoy_exporter::app;
 use envoy_exporter::cli::{Cli, Flags, LogFormat};
+use envoy_exporter::web::systemd::Inherited;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -16,6 +17,11 @@ const BLOCKING_THREADS: usize = 4;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     start_logging(&cli.flags);
+    let inherited = if cli.flags.systemd_socket {
+        Inherited::take()
+    } else {
+        Inherited::none()
+    };
     // One thread drives sockets and timers, long work runs on others beside it: a sidecar is not to
     // take the cores of the proxy.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -23,7 +29,7 @@ fn main() -> ExitCode {
         .enable_all()
         .build();
     let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(app::run(cli)),
+        Ok(runtime) => runtime.block_on(app::run(cli, inherited)),
         Err(error) => Err(error.into()),
     };
     outcome.unwrap_or_else(|error| {

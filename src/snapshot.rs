@@ -24,8 +24,9 @@ use crate::family::{Factor, FamilyType};
 use crate::histogram::native::NativeHistogram;
 use crate::mapping::table::Unit;
 
+pub use builder::{Beginning, Start};
 pub use layout::{Layout, Parts};
-pub use report::{DropReason, Limits, Report};
+pub use report::{DropReason, Limits, Names, Report, Undescribed};
 
 /// One poll of one target.
 #[derive(Debug)]
@@ -33,8 +34,12 @@ pub struct Snapshot {
     pub(crate) layout: Arc<Layout>,
     pub(crate) scalars: Vec<u64>,
     pub(crate) histograms: Histograms,
-    /// When the target started, in seconds since 1970, where that is known and wanted.
-    pub(crate) started: Option<f64>,
+    /// What began anew since the poll before.
+    pub(crate) beginning: Option<Beginning>,
+    /// Since when stats count, where that is known.
+    pub(crate) start: Option<Start>,
+    /// Whether that is wanted in expositions.
+    pub(crate) shows_start: bool,
 }
 
 /// The values of histograms side by side: one count and sum each, as many buckets as bounds.
@@ -171,6 +176,16 @@ impl Snapshot {
         sizes
     }
 
+    /// What of the target began anew since the poll before.
+    pub fn beginning(&self) -> Option<Beginning> {
+        self.beginning
+    }
+
+    /// Since when its stats count, where that is known.
+    pub fn start(&self) -> Option<Start> {
+        self.start
+    }
+
     /// What was counted while the layout was made.
     pub fn report(&self) -> &Report {
         &self.layout.report
@@ -198,9 +213,14 @@ impl<'s> Family<'s> {
         self.info.unit
     }
 
-    /// When its target started, in seconds since 1970, where that is known and wanted.
+    /// Since when its series count, in seconds since 1970, where that is known and wanted.
     pub fn started(&self) -> Option<f64> {
-        self.snapshot.started
+        let start = self.snapshot.start.filter(|_| self.snapshot.shows_start)?;
+        Some(if self.info.family_type.is_distribution() {
+            start.histograms
+        } else {
+            start.counters
+        })
     }
 
     /// How many series it has.

@@ -12,7 +12,7 @@ use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::proto::{self, Metric, MetricFamily};
 use prometheus::{Gauge, GaugeVec, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
-use crate::snapshot::{DropReason, Report};
+use crate::snapshot::{Beginning, DropReason, Report};
 use crate::stat::StatType;
 
 use registrar::Registrar;
@@ -99,6 +99,7 @@ pub struct Telemetry {
     polls: IntCounterVec,
     poll_duration: HistogramVec,
     last_poll: GaugeVec,
+    lives: Lives,
     body_bytes: IntGaugeVec,
     stats: IntGaugeVec,
     series: IntGaugeVec,
@@ -148,6 +149,30 @@ impl ConfigMetrics {
     }
 }
 
+/// When targets started, and how often they began to count anew.
+#[derive(Debug)]
+struct Lives {
+    start: GaugeVec,
+    restarts: IntCounterVec,
+}
+
+impl Lives {
+    fn new(own: &mut Registrar) -> prometheus::Result<Self> {
+        Ok(Self {
+            start: own.float_gauges(
+                "envoy_exporter_target_start_timestamp_seconds",
+                "When the target started, by its uptime, in seconds since 1970; a hot restart goes on.",
+                &["target"],
+            )?,
+            restarts: own.counters(
+                "envoy_exporter_target_restarts_total",
+                "Times that the target began to count anew, by kind: restart, hot_restart, counters_reset.",
+                &["target", "kind"],
+            )?,
+        })
+    }
+}
+
 impl Telemetry {
     /// Registers every metric.
     pub fn new() -> prometheus::Result<Self> {
@@ -170,6 +195,7 @@ impl Telemetry {
                 "When the last successful poll of the target ended, in seconds since 1970.",
                 &["target"],
             )?,
+            lives: Lives::new(&mut own)?,
             body_bytes: own.gauges(
                 "envoy_exporter_poll_body_bytes",
                 "Bytes of the target's answers in the last successful poll.",
@@ -299,6 +325,11 @@ impl Telemetry {
         for outcome in Outcome::ALL {
             self.polls.with_label_values(&[target, outcome.as_str()]);
         }
+        for kind in Beginning::ALL {
+            self.lives
+                .restarts
+                .with_label_values(&[target, kind.as_str()]);
+        }
         self.poll_duration.with_label_values(&[target]);
     }
 
@@ -321,6 +352,8 @@ impl Telemetry {
         let is_gone = &is_gone;
         forget(&self.poll_duration, is_gone);
         forget(&self.last_poll, is_gone);
+        forget(&self.lives.start, is_gone);
+        forget(&self.lives.restarts, is_gone);
         forget(&self.collector_duration, is_gone);
         forget(&self.polls, is_gone);
         forget(&self.collector_runs, is_gone);
@@ -341,6 +374,14 @@ impl Telemetry {
     /// Shows whether the last poll of a target succeeded.
     pub fn show_up(&self, target: &str, is_up: bool) {
         self.up.with_label_values(&[target]).set(i64::from(is_up));
+    }
+
+    /// Counts a new beginning of a target.
+    pub fn began(&self, target: &str, kind: Beginning) {
+        self.lives
+            .restarts
+            .with_label_values(&[target, kind.as_str()])
+            .inc();
     }
 
     /// Counts a poll.
@@ -384,6 +425,11 @@ impl Telemetry {
         self.last_poll
             .with_label_values(&[target])
             .set(poll.ended_unix);
+        match poll.start {
+            Some(start) => self.lives.start.with_label_values(&[target]).set(start),
+            // It may never have been shown.
+            None => drop(self.lives.start.remove_label_values(&[target])),
+        }
         let set = |gauge: &IntGaugeVec, labels: &[&str], value: usize| {
             let value = i64::try_from(value).unwrap_or(i64::MAX);
             gauge.with_label_values(labels).set(value);
@@ -419,6 +465,12 @@ impl Telemetry {
         self.request_duration
             .with_label_values(&[handler])
             .observe(took.as_secs_f64());
+    }
+
+    /// Whether the configuration read last is in use, and when the one in use was read, in seconds
+    /// since 1970.
+    pub fn config_state(&self) -> (bool, f64) {
+        (self.config.successful.get() == 1, self.config.loaded.get())
     }
 
     /// Requests being answered.
@@ -459,6 +511,8 @@ fn forget<T: MetricVecBuilder>(metrics: &MetricVec<T>, is_gone: impl Fn(&Metric)
 pub struct PollFigures<'p> {
     /// When it ended, in seconds since 1970.
     pub ended_unix: f64,
+    /// When the target started, likewise, where that is known.
+    pub start: Option<f64>,
     /// Size of all answers.
     pub body_bytes: usize,
     /// Stats in the order of [`StatType::ALL`].
@@ -502,6 +556,10 @@ mod tests {
             .map(|reason| reason.as_str())
             .collect();
         assert_eq!(reasons, ["conflict", "invalid", "limit", "relabel", "rule"]);
+        assert_eq!(
+            Beginning::ALL.map(Beginning::as_str),
+            ["restart", "hot_restart", "counters_reset"]
+        );
     }
 
     #[test]
@@ -529,6 +587,7 @@ mod tests {
                 target,
                 &PollFigures {
                     ended_unix: 1.0,
+                    start: Some(1.0),
                     body_bytes: 1,
                     stats: [1; 4],
                     unknown_stats: 1,

@@ -16,8 +16,10 @@ mod descriptors;
 mod healthcheck;
 mod listen;
 mod live;
+mod places;
 mod rate;
 mod stall;
+pub mod systemd;
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -39,6 +41,7 @@ use warp::reply::{Reply as _, Response};
 use crate::negotiate::{self, Encoding};
 
 use live::Denial;
+use places::Visit;
 
 pub use config::WebConfigError;
 pub use healthcheck::{HealthError, healthcheck};
@@ -78,8 +81,8 @@ pub trait Backend: Send + Sync + 'static {
     fn scrape(&self, request: ScrapeRequest) -> BoxFuture<'_, Option<ScrapeResponse>>;
     /// Whether every target has fresh data, or why not.
     fn readiness(&self) -> Result<(), String>;
-    /// The status page.
-    fn status_page(&self) -> String;
+    /// The status page, for a query.
+    fn status_page(&self, query: &str) -> String;
     /// Reads the configuration again; what is wrong with it, where it is not taken.
     fn reload(&self) -> BoxFuture<'_, Result<(), String>>;
     /// Stops the program.
@@ -150,20 +153,26 @@ const ROUTES: [(&str, Handler); 6] = [
     ("/-/quit", Handler::Quit),
 ];
 
-/// Connections served at the same time; a Prometheus has one or two.
-const MAX_CONNECTIONS: usize = 512;
+/// Connections that are served at the same time.
+const CONNECTIONS: usize = 512;
+
+/// How many of them are not scrapes at the least, so that a probe is never without a place: more
+/// than may wait for a password to be checked.
+const SPARE_CONNECTIONS: usize = 128;
 
 /// How requests are taken.
 #[derive(Clone, Debug)]
 pub struct Options {
     telemetry_path: String,
     max_requests: usize,
-    /// Connections that are served at the same time; more wait.
+    /// Connections that are served at the same time; more take the places of idle ones.
     pub max_connections: usize,
     /// Time for a request's head, and for an idle connection to send one.
     pub header_timeout: Duration,
     /// Time for which a client may take no byte of a response.
     pub stall_timeout: Duration,
+    /// Time for a whole scrape, from its request to its last byte.
+    pub response_timeout: Duration,
     /// Time for responses under way when the program stops.
     pub drain_timeout: Duration,
     /// Whether the program may be told to reload and to stop.
@@ -196,10 +205,14 @@ impl Options {
         Ok(Self {
             telemetry_path: telemetry_path.to_owned(),
             max_requests,
-            max_connections: descriptors::fitting(MAX_CONNECTIONS),
+            max_connections: descriptors::fitting(
+                CONNECTIONS.max(max_requests.saturating_add(SPARE_CONNECTIONS)),
+            ),
             // Prometheus keeps a connection open between scrapes, some at more than a minute.
             header_timeout: Duration::from_mins(2),
             stall_timeout: Duration::from_secs(30),
+            // Above any scrape timeout, below for ever.
+            response_timeout: Duration::from_mins(2),
             drain_timeout: Duration::from_secs(10),
             lifecycle: false,
             web_config: Arc::default(),
@@ -224,12 +237,28 @@ fn routes(
         .and(warp::path::full())
         .and(query)
         .and(warp::header::headers_cloned())
+        .and(warp::ext::optional())
         .then(
-            move |method: Method, path: warp::path::FullPath, query: String, headers: HeaderMap| {
+            move |method, path: warp::path::FullPath, query, headers, visit| {
                 let site = Arc::clone(&site);
-                async move { site.answer(&method, path.as_str(), &query, headers).await }
+                let asked = Asked {
+                    method,
+                    query,
+                    headers,
+                    visit,
+                };
+                async move { site.answer(path.as_str(), asked).await }
             },
         )
+}
+
+/// A request.
+struct Asked {
+    method: Method,
+    query: String,
+    headers: HeaderMap,
+    /// The connection that it came by.
+    visit: Option<Arc<Visit>>,
 }
 
 /// What all connections share.
@@ -279,20 +308,15 @@ impl Site {
         })
     }
 
-    async fn answer(
-        &self,
-        method: &Method,
-        path: &str,
-        query: &str,
-        headers: HeaderMap,
-    ) -> Response {
+    async fn answer(&self, path: &str, asked: Asked) -> Response {
         let handler = self.options.handler(path);
         let mut under_way = UnderWay::new(&*self.backend, handler);
         let config = self.options.web_config.current();
+        let is_head = asked.method == Method::HEAD;
         // A handler that panics is the fault of one request, not of the process.
         let answer = std::panic::AssertUnwindSafe(async {
-            match self.options.web_config.admit(&config, &headers).await {
-                Ok(()) => self.handle(handler, method, query, headers).await,
+            match self.options.web_config.admit(&config, &asked.headers).await {
+                Ok(()) => self.handle(handler, asked).await,
                 Err(denial) => denied(denial),
             }
         });
@@ -306,26 +330,20 @@ impl Site {
         for (name, value) in &config.headers {
             headers.insert(name, value.clone());
         }
-        if method == Method::HEAD {
+        if is_head {
             *response.body_mut() = warp::reply().into_response().into_body();
         }
         response
     }
 
-    async fn handle(
-        &self,
-        handler: Handler,
-        method: &Method,
-        query: &str,
-        headers: HeaderMap,
-    ) -> Response {
+    async fn handle(&self, handler: Handler, asked: Asked) -> Response {
         if handler == Handler::Other {
             return plain(StatusCode::NOT_FOUND, "not found\n");
         }
         if !handler
             .methods()
             .split(", ")
-            .any(|have| have == method.as_str())
+            .any(|have| have == asked.method.as_str())
         {
             let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n");
             let allowed = HeaderValue::from_static(handler.methods());
@@ -333,12 +351,12 @@ impl Site {
             return response;
         }
         match handler {
-            Handler::Metrics => self.scrape(None, query, headers).await,
-            Handler::Probe => match target(query) {
-                Ok(target) => self.scrape(Some(target), query, headers).await,
+            Handler::Metrics => self.scrape(None, asked).await,
+            Handler::Probe => match target(&asked.query) {
+                Ok(target) => self.scrape(Some(target), asked).await,
                 Err(reason) => plain(StatusCode::BAD_REQUEST, reason),
             },
-            Handler::Status => html(self.backend.status_page()),
+            Handler::Status => html(self.backend.status_page(&asked.query)),
             Handler::Healthy => plain(StatusCode::OK, "healthy\n"),
             Handler::Ready => match self.backend.readiness() {
                 Ok(()) => plain(StatusCode::OK, "ready\n"),
@@ -365,17 +383,19 @@ impl Site {
         }
     }
 
-    async fn scrape(&self, target: Option<String>, query: &str, headers: HeaderMap) -> Response {
+    async fn scrape(&self, target: Option<String>, asked: Asked) -> Response {
         let Ok(permit) = Arc::clone(&self.scrapes).try_acquire_owned() else {
             return plain(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "too many scrapes at the same time\n",
             );
         };
+        let limit = self.options.response_timeout;
+        let busy = asked.visit.map(|visit| visit.begin_bounded(limit));
         let request = ScrapeRequest {
             target,
-            families: families(query),
-            headers,
+            families: families(&asked.query),
+            headers: asked.headers,
         };
         let Some(scrape) = self.backend.scrape(request).await else {
             let text = "no target of this name is configured\n";
@@ -383,7 +403,7 @@ impl Site {
         };
         // The scrape goes on until its last piece is taken or its connection is gone.
         let pieces = scrape.body.map(move |piece| {
-            let _held = &permit;
+            let _held = (&permit, &busy);
             Ok::<_, Infallible>(piece)
         });
         let mut response = warp::reply::stream(pieces).into_response();
@@ -454,7 +474,10 @@ fn html(page: String) -> Response {
     let headers = response.headers_mut();
     headers.insert(
         CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'"),
+        HeaderValue::from_static(
+            "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; \
+             frame-ancestors 'none'",
+        ),
     );
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response

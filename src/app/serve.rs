@@ -24,6 +24,8 @@ use crate::files::Watched;
 use crate::negotiate::negotiate;
 use crate::poll::Handle;
 use crate::telemetry::{self, Telemetry};
+use crate::web::Listener;
+use crate::web::systemd::{self, Inherited};
 use crate::{status, web};
 
 /// Reload requests that wait; more wait to be one.
@@ -155,8 +157,14 @@ impl web::Backend for Backend {
         }
     }
 
-    fn status_page(&self) -> String {
-        status::page(&self.current().targets, &self.telemetry_path)
+    fn status_page(&self, query: &str) -> String {
+        let (in_use, read_unix) = self.telemetry.config_state();
+        let site = status::Site {
+            targets: &self.current().targets,
+            telemetry_path: &self.telemetry_path,
+            config: status::ConfigState { in_use, read_unix },
+        };
+        status::page(&site, query)
     }
 
     fn reload(&self) -> BoxFuture<'_, Result<(), String>> {
@@ -183,7 +191,11 @@ impl web::Backend for Backend {
 }
 
 /// Polls and serves until it is told to stop.
-pub(super) async fn serve(flags: &Flags, overrides: Overrides) -> anyhow::Result<ExitCode> {
+pub(super) async fn serve(
+    flags: &Flags,
+    overrides: Overrides,
+    inherited: Inherited,
+) -> anyhow::Result<ExitCode> {
     // From here on a signal to reload does not end the program.
     let hangup = signal(SignalKind::hangup()).context("SIGHUP")?;
     let loaded = super::load_both(flags, &overrides)?;
@@ -194,10 +206,7 @@ pub(super) async fn serve(flags: &Flags, overrides: Overrides) -> anyhow::Result
     }
     options.lifecycle = flags.lifecycle;
     options.web_config = Arc::clone(&live);
-    let mut listeners = Vec::new();
-    for address in &flags.listen {
-        listeners.push(address.bind().await?);
-    }
+    let listeners = listen(flags, inherited).await?;
     let telemetry = super::telemetry(loaded.files.hash().as_deref())?;
     let reserved = reserved(&telemetry);
     let tls = live.is_tls();
@@ -226,9 +235,29 @@ pub(super) async fn serve(flags: &Flags, overrides: Overrides) -> anyhow::Result
     }
     let mut reloading = JoinSet::new();
     reloading.spawn(reloader.run(hangup, requests));
-    web::serve(listeners, backend, options, stopped(quit)?).await;
+    reloading.spawn(systemd::show_life());
+    let places: Vec<_> = listeners.iter().map(ToString::to_string).collect();
+    let stopped = stopped(quit)?;
+    systemd::ready(&format!("serving on {}", places.join(", ")));
+    let stopped = async {
+        stopped.await;
+        systemd::stopping();
+    };
+    web::serve(listeners, backend, options, stopped).await;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// The sockets to serve on.
+async fn listen(flags: &Flags, inherited: Inherited) -> anyhow::Result<Vec<Listener>> {
+    if flags.systemd_socket {
+        return Ok(inherited.listeners()?);
+    }
+    let mut listeners = Vec::new();
+    for address in &flags.listen {
+        listeners.push(address.bind().await?);
+    }
+    Ok(listeners)
 }
 
 /// Resolves at SIGTERM, SIGINT, or a request to quit.

@@ -223,6 +223,7 @@ impl Task {
             self.handle.name(),
             &PollFigures {
                 ended_unix: last.ended_unix,
+                start: last.snapshot.start().map(|start| start.process),
                 body_bytes: last.body_bytes,
                 stats: last.stats,
                 unknown_stats: last.unknown_stats,
@@ -282,6 +283,11 @@ impl Task {
                 let target = self.handle.name();
                 self.telemetry.polled(target, Outcome::Success, took);
                 self.show_last(&last, &report);
+                if let Some(kind) = last.snapshot.beginning() {
+                    self.telemetry.began(target, kind);
+                    let kind = kind.as_str();
+                    tracing::info!(target_name = target, kind, "the target counts anew");
+                }
                 self.log_success(&last, &report);
                 let mut before = None;
                 self.publish.send_modify(|view| {

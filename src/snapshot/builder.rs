@@ -7,13 +7,15 @@
 //! here grows with time.
 
 pub mod collected;
+mod findings;
 mod group;
+mod lives;
 mod resolve;
 mod shapes;
 mod values;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use hashbrown::HashSet;
 
@@ -30,9 +32,13 @@ use crate::names::Labels;
 use crate::relabel;
 use crate::stat::StatType;
 
+use findings::Findings;
 use group::{Group, Resolved, Stat};
+use lives::{Lives, Signs};
 use resolve::{BoundSets, Descriptions, Details, Families, Framed, Kinds, Resolver, TOO_MANY};
 use shapes::Shapes;
+
+pub use lives::{Beginning, Start};
 
 /// What a poll must read besides the stats.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,11 +104,14 @@ pub struct Builder {
     spare: (Vec<u64>, Histograms),
     /// Where gauges stand that are looked at with each poll, in this layout.
     watched: (Arc<Layout>, Vec<(&'static str, Option<usize>)>),
-    /// Uptime at the last poll, and the start that was made out from it.
-    started: Option<(u64, f64)>,
     /// Stats that this poll has taken in.
     taken: usize,
     refused: Refused,
+    lives: Lives,
+    /// Counters that were above 0 before, and those of them that stand lower now, since the last
+    /// poll that ended well.
+    counted: usize,
+    fell: usize,
     /// The same of the poll for which the layout was made.
     refused_before: Refused,
 }
@@ -159,7 +168,9 @@ impl Builder {
             layout: Arc::default(),
             spare: Default::default(),
             watched: Default::default(),
-            started: None,
+            lives: Lives::default(),
+            counted: 0,
+            fell: 0,
             taken: 0,
             refused: Refused::default(),
             refused_before: Refused::default(),
@@ -178,19 +189,16 @@ impl Builder {
         admitted
     }
 
-    /// Makes out when the target started. Envoy's uptime is some seconds old, so that the start would
-    /// wander from poll to poll: the first one holds until the uptime falls.
-    fn make_out_start(&mut self) {
-        let uptime = self.gauge("server.uptime");
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok();
-        let made_out = uptime.zip(now).map(|(uptime, now)| {
-            let start = now.saturating_sub(Duration::from_secs(uptime));
-            (uptime, start.as_secs_f64())
-        });
-        self.started = match (self.started, made_out) {
-            (Some((before, start)), Some((uptime, _))) if uptime >= before => Some((uptime, start)),
-            (_, made_out) => made_out,
-        };
+    /// What this poll shows of the target's lives.
+    fn signs(&mut self) -> Signs {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        Signs {
+            now: now.unwrap_or_default(),
+            uptime: self.gauge("server.uptime"),
+            generation: self.gauge("server.hot_restart_generation"),
+            counted: std::mem::take(&mut self.counted),
+            fell: std::mem::take(&mut self.fell),
+        }
     }
 
     /// Starts a poll.
@@ -218,7 +226,13 @@ impl Builder {
             _ => unknown,
         };
         match group.see(name) {
-            Some(stat) => stat.value = value,
+            Some(stat) => {
+                if stat_type == Some(StatType::Counter) {
+                    self.counted += usize::from(stat.value > 0);
+                    self.fell += usize::from(value < stat.value);
+                }
+                stat.value = value;
+            }
             None => self.refused.repeated += 1,
         }
     }
@@ -366,12 +380,13 @@ impl Builder {
             self.lay_out();
             self.refused_before = self.refused;
         }
-        if self.settings.created_timestamps {
-            self.make_out_start();
-        }
+        let signs = self.signs();
+        let beginning = self.lives.see(signs);
         let (scalars, histograms) = std::mem::take(&mut self.spare);
         Snapshot {
-            started: self.started.map(|(_, start)| start),
+            beginning,
+            start: self.lives.start(),
+            shows_start: self.settings.created_timestamps,
             scalars: self.scalars(scalars),
             histograms: self.distributions(histograms),
             layout: Arc::clone(&self.layout),
@@ -463,13 +478,27 @@ impl Builder {
             limits: self.settings.limits,
             beside: None,
         };
-        let (layout, slots) = layout::lay_out(&candidates, legend, report);
+        let (mut layout, slots) = layout::lay_out(&candidates, legend, report);
         let mut slots = slots.into_iter();
         for group in &mut self.numbers {
             group.place(&mut slots);
         }
         self.texts.place(&mut slots);
         self.histograms.place(&mut slots);
+        let mut findings = Findings::new(
+            &self.families.list,
+            &self.descriptions.list,
+            &self.kinds.list,
+            &layout.report,
+        );
+        if findings.are_there() {
+            for group in &self.numbers {
+                findings.look(group);
+            }
+            findings.look(&self.texts);
+            findings.look(&self.histograms);
+            layout.report.names = Arc::new(findings.finish());
+        }
         self.layout = Arc::new(layout);
     }
 

@@ -1,5 +1,7 @@
 //! What stats without a series are counted by, and how much is let through.
 
+use std::sync::Arc;
+
 /// Why a stat has no series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DropReason {
@@ -48,12 +50,46 @@ pub struct Report {
     pub conflicts: Vec<String>,
     /// Families that stats fell out of because of a limit, as many.
     pub limited: Vec<String>,
+    /// Names to look at.
+    pub names: Arc<Names>,
+}
+
+/// Names of stats to look at, the first ones.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Families of undescribed stats, the largest first, at most [`Names::UNDESCRIBED`].
+    pub undescribed: Vec<Undescribed>,
+    /// Stats without a series, by the place of the reason, at most [`Report::EXAMPLES`] of each.
+    pub(super) dropped: [Vec<String>; DropReason::ALL.len()],
+}
+
+/// A family of stats that no entry describes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undescribed {
+    /// Its name.
+    pub family: String,
+    /// The name of a stat of it.
+    pub example: String,
+    /// How many there are.
+    pub stats: usize,
 }
 
 fn note(families: &mut Vec<String>, family: &str) {
     let known = families.iter().any(|have| have == family);
     if !known && families.len() < Report::EXAMPLES {
         families.push(family.to_owned());
+    }
+}
+
+impl Names {
+    /// How many families of undescribed stats are kept.
+    pub const UNDESCRIBED: usize = 100;
+
+    /// Some of the stats without a series for this reason.
+    pub fn dropped(&self, reason: DropReason) -> &[String] {
+        let at = DropReason::ALL.iter().position(|have| *have == reason);
+        let found = at.and_then(|at| self.dropped.get(at));
+        found.map(Vec::as_slice).unwrap_or_default()
     }
 }
 
@@ -69,7 +105,7 @@ impl Report {
             .unwrap_or_default()
     }
 
-    /// What both have counted.
+    /// What both have counted; names are those of this one.
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {
         let mut both = self.clone();

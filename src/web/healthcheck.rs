@@ -55,7 +55,7 @@ async fn ask(address: &ListenAddress, scheme: &str, secured: bool) -> Result<(),
             client = client.tls_danger_accept_invalid_certs(is_loopback(&host));
             format!("{host}:{port}")
         }
-        ListenAddress::Unix(path) => {
+        ListenAddress::Unix { path, .. } => {
             client = client
                 .unix_socket(path.clone())
                 .tls_danger_accept_invalid_certs(true);

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -19,18 +19,16 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixSocket, UnixStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::places::{Places, Visit};
 use super::stall::Guarded;
 use super::{Backend, Options, Site, accept, routes};
 
 /// How long accepting rests after it failed, as it does when descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// Largest head of a request. Prometheus sends less than 1 KiB, a browser behind single sign-on 16.
-const MAX_HEAD: usize = 64 * 1024;
 
 /// Where to serve.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,8 +41,23 @@ pub enum ListenAddress {
         port: u16,
     },
     /// A unix socket.
-    Unix(PathBuf),
+    Unix {
+        /// Its file.
+        path: PathBuf,
+        /// The mode of the file; none: as the umask has it.
+        mode: Option<u32>,
+    },
 }
+
+/// What stands between the path of a unix socket and its mode.
+const MODE: &str = "?mode=";
+
+/// Connections that wait to be accepted, as tokio has it too.
+const BACKLOG: u32 = 1024;
+
+/// Largest head of a request, in bytes: many times what any scraper sends, and no burden with as
+/// many connections as there may be. hyper has a bound of 100 headers besides.
+const MAX_HEAD: usize = 64 * 1024;
 
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +73,17 @@ pub enum ListenError {
         /// The cause.
         source: io::Error,
     },
+    /// No sockets where some were to be handed over.
+    #[error("systemd handed no socket over: is there a socket unit for the service?")]
+    NoneInherited,
+    /// A socket that was handed over and is of no use.
+    #[error("cannot listen on socket {number} of those handed over: {reason}")]
+    Inherited {
+        /// Its place, from 1 on.
+        number: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
 }
 
 impl FromStr for ListenAddress {
@@ -68,8 +92,13 @@ impl FromStr for ListenAddress {
     fn from_str(text: &str) -> Result<Self, ListenError> {
         let error = || ListenError::Address(text.to_owned());
         if let Some(path) = text.strip_prefix("unix://") {
+            let (path, mode) = match path.rsplit_once(MODE) {
+                Some((path, mode)) => (path, Some(parse_mode(mode).ok_or_else(error)?)),
+                None => (path, None),
+            };
             let path = Some(path).filter(|path| path.starts_with('/') && path.len() > 1);
-            return path.map(|path| Self::Unix(path.into())).ok_or_else(error);
+            let path = path.ok_or_else(error)?.into();
+            return Ok(Self::Unix { path, mode });
         }
         let (host, port) = text.rsplit_once(':').ok_or_else(error)?;
         let port = port.parse().map_err(|_| error())?;
@@ -89,6 +118,13 @@ impl FromStr for ListenAddress {
     }
 }
 
+/// The mode of a file, in octal digits.
+fn parse_mode(text: &str) -> Option<u32> {
+    let is_octal = text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
+    let mode = u32::from_str_radix(text, 8).ok().filter(|_| is_octal)?;
+    (mode <= 0o777).then_some(mode)
+}
+
 impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -101,7 +137,10 @@ impl fmt::Display for ListenAddress {
                 host: Some(host),
                 port,
             } => write!(f, "{host}:{port}"),
-            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+            Self::Unix { path, mode } => {
+                write!(f, "unix://{}", path.display())?;
+                mode.map_or(Ok(()), |mode| write!(f, "{MODE}{mode:04o}"))
+            }
         }
     }
 }
@@ -127,7 +166,7 @@ impl ListenAddress {
             } => TcpListener::bind((host.as_str(), *port))
                 .await
                 .map(Listener::Tcp),
-            Self::Unix(path) => bind_unix(path).await,
+            Self::Unix { path, mode } => bind_unix(path, *mode).await,
         };
         bound.map_err(|source| ListenError::Bind {
             address: self.clone(),
@@ -137,20 +176,32 @@ impl ListenAddress {
 }
 
 /// A socket whose other end is gone is taken over; one that answers is somebody else's.
-async fn bind_unix(path: &Path) -> io::Result<Listener> {
-    let bound = match UnixListener::bind(path) {
+async fn bind_unix(path: &Path, mode: Option<u32>) -> io::Result<Listener> {
+    let bind = || -> io::Result<UnixSocket> {
+        let socket = UnixSocket::new_stream()?;
+        socket.bind(path)?;
+        Ok(socket)
+    };
+    let socket = match bind() {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             if !is_stale(path).await {
                 return Err(error);
             }
             std::fs::remove_file(path)?;
-            UnixListener::bind(path)
+            bind()
         }
         bound => bound,
     };
-    Ok(Listener::Unix(UnixSocket {
-        listener: bound?,
-        path: path.to_owned(),
+    let socket = socket?;
+    let file = OwnFile(path.to_owned());
+    // Before it is listened on, so that nobody connects by another mode.
+    if let Some(mode) = mode {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    }
+    let listener = socket.listen(BACKLOG)?;
+    Ok(Listener::Unix(UnixSite {
+        listener,
+        file: Some(file),
     }))
 }
 
@@ -173,20 +224,25 @@ pub enum Listener {
     /// TCP.
     Tcp(TcpListener),
     /// A unix socket.
-    Unix(UnixSocket),
+    Unix(UnixSite),
 }
 
-/// A unix socket, whose file goes with it.
+/// A unix socket.
 #[derive(Debug)]
-pub struct UnixSocket {
+pub struct UnixSite {
     listener: UnixListener,
-    path: PathBuf,
+    /// None where somebody else made it.
+    file: Option<OwnFile>,
 }
 
-impl Drop for UnixSocket {
+/// The file of a socket of our own, which goes with it.
+#[derive(Debug)]
+struct OwnFile(PathBuf);
+
+impl Drop for OwnFile {
     fn drop(&mut self) {
         // A file that is gone already is none to remove.
-        let _ = std::fs::remove_file(&self.path);
+        let _ = std::fs::remove_file(&self.0);
     }
 }
 
@@ -197,7 +253,15 @@ impl fmt::Display for Listener {
                 Ok(address) => write!(f, "http://{address}"),
                 Err(_) => f.write_str("http"),
             },
-            Self::Unix(socket) => write!(f, "unix://{}", socket.path.display()),
+            Self::Unix(socket) => {
+                let address = socket.listener.local_addr();
+                let path = match (&socket.file, &address) {
+                    (Some(OwnFile(path)), _) => Some(path.as_path()),
+                    (None, Ok(address)) => address.as_pathname(),
+                    (None, Err(_)) => None,
+                };
+                write!(f, "unix://{}", path.unwrap_or(Path::new("")).display())
+            }
         }
     }
 }
@@ -208,6 +272,20 @@ enum Connection {
 }
 
 impl Listener {
+    /// A TCP port that is listened on already, in the mode that does not block.
+    pub(super) fn from_tcp(listener: std::net::TcpListener) -> io::Result<Self> {
+        TcpListener::from_std(listener).map(Self::Tcp)
+    }
+
+    /// A unix socket, likewise.
+    pub(super) fn from_unix(listener: std::os::unix::net::UnixListener) -> io::Result<Self> {
+        let listener = UnixListener::from_std(listener)?;
+        Ok(Self::Unix(UnixSite {
+            listener,
+            file: None,
+        }))
+    }
+
     async fn accept(&self) -> io::Result<Connection> {
         match self {
             Self::Tcp(listener) => {
@@ -233,7 +311,7 @@ pub async fn serve(
 ) {
     let (stop, stopped) = watch::channel(false);
     let server = Arc::new(Server {
-        places: Arc::new(Semaphore::new(options.max_connections)),
+        places: Places::new(options.max_connections),
         site: Site::new(backend, options),
         stopped,
     });
@@ -255,7 +333,7 @@ pub async fn serve(
 struct Server {
     site: Arc<Site>,
     /// One for each connection that is served.
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     stopped: watch::Receiver<bool>,
 }
 
@@ -290,12 +368,20 @@ impl Server {
                 // The end frees places, which are for nobody then.
                 biased;
                 () = is_set(&mut stopped) => break,
-                place = Arc::clone(&self.places).acquire_owned() => place,
+                place = Arc::clone(&self.places).take() => place,
+            };
+            let Some(place) = place else {
+                break;
             };
             let server = Arc::clone(&self);
             connections.spawn(async move {
-                server.welcome(connection).await;
-                drop(place);
+                tokio::select! {
+                    biased;
+                    () = place.visit().told_to_leave() => {
+                        tracing::debug!("a connection is closed: its place or its time is over");
+                    }
+                    () = server.welcome(connection, place.visit()) => {}
+                }
             });
         }
         drop(listener);
@@ -303,32 +389,36 @@ impl Server {
     }
 
     /// Encrypts a connection, where that is configured, and answers its requests.
-    async fn welcome(&self, connection: Connection) {
+    async fn welcome(&self, connection: Connection, visit: &Arc<Visit>) {
         let limit = self.site.options.stall_timeout;
         let Some(config) = self.site.options.web_config.tls() else {
             return match connection {
-                Connection::Tcp(stream) => self.converse(Guarded::new(stream, limit)).await,
-                Connection::Unix(stream) => self.converse(Guarded::new(stream, limit)).await,
+                Connection::Tcp(stream) => self.converse(Guarded::new(stream, limit), visit).await,
+                Connection::Unix(stream) => self.converse(Guarded::new(stream, limit), visit).await,
             };
         };
         match connection {
             Connection::Tcp(mut stream) => {
                 let speaks_tls = self.unless_stopped(accept::speaks_tls(&mut stream));
                 if speaks_tls.await == Some(true) {
-                    self.encrypt(Guarded::new(stream, limit), config).await;
+                    let stream = Guarded::new(stream, limit);
+                    self.encrypt(stream, config, visit).await;
                 }
             }
-            Connection::Unix(stream) => self.encrypt(Guarded::new(stream, limit), config).await,
+            Connection::Unix(stream) => {
+                let stream = Guarded::new(stream, limit);
+                self.encrypt(stream, config, visit).await;
+            }
         }
     }
 
-    async fn encrypt<S>(&self, stream: S, config: Arc<ServerConfig>)
+    async fn encrypt<S>(&self, stream: S, config: Arc<ServerConfig>, visit: &Arc<Visit>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let shaken = self.unless_stopped(accept::shake_hands(stream, config));
         if let Some(stream) = shaken.await.flatten() {
-            self.converse(stream).await;
+            self.converse(stream, visit).await;
         }
     }
 
@@ -342,7 +432,10 @@ impl Server {
     }
 
     /// Answers the requests of one connection.
-    async fn converse(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+    async fn converse<S>(&self, stream: S, visit: &Arc<Visit>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let options = &self.site.options;
         let answers = TowerToHyperService::new(warp::service(routes(Arc::clone(&self.site))));
         let asked = AtomicBool::new(false);
@@ -352,7 +445,14 @@ impl Server {
             if request.uri().path_and_query().is_none() {
                 *request.uri_mut() = Uri::from_static("*");
             }
-            answers.call(request)
+            let busy = visit.begin();
+            request.extensions_mut().insert(Arc::clone(visit));
+            let answer = answers.call(request);
+            async move {
+                let answer = answer.await;
+                drop(busy);
+                answer
+            }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())

@@ -22,7 +22,7 @@ impl Backend for Stub {
     fn readiness(&self) -> Result<(), String> {
         Err("envoy: no poll has ended yet".to_owned())
     }
-    fn status_page(&self) -> String {
+    fn status_page(&self, _: &str) -> String {
         "<p>page".to_owned()
     }
     fn reload(&self) -> BoxFuture<'_, Result<(), String>> {
@@ -138,6 +138,20 @@ fn listen_addresses() {
         ("[::1]:9091", Some("[::1]:9091")),
         ("localhost:80", Some("localhost:80")),
         ("unix:///run/x.sock", Some("unix:///run/x.sock")),
+        (
+            "unix:///run/x.sock?mode=660",
+            Some("unix:///run/x.sock?mode=0660"),
+        ),
+        (
+            "unix:///run/x.sock?mode=0000",
+            Some("unix:///run/x.sock?mode=0000"),
+        ),
+        ("unix:///run/x?y", Some("unix:///run/x?y")),
+        ("unix:///run/x.sock?mode=", None),
+        ("unix:///run/x.sock?mode=+660", None),
+        ("unix:///run/x.sock?mode=0888", None),
+        ("unix:///run/x.sock?mode=1777", None),
+        ("unix:///?mode=0660", None),
         ("9091", None),
         (":x", None),
         (":99999", None),

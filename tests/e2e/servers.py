@@ -143,7 +143,7 @@ class Envoy(Child):
     """A real Envoy with dotted names everywhere that sends /N/status/CODE to cluster N."""
 
     def __init__(self, version, directory, upstream_port, clusters=3, admin_socket=None, ports=None, tls=None,
-                 tls_clients=None, flush="0.2s"):
+                 tls_clients=None, flush="0.2s", base_id=None, epoch=0, parent_shutdown=2):
         binary = ROOT / f".servers/envoy-{version}/bin/envoy-{version}"
         assert binary.exists(), f"no Envoy {version}: tests/servers/install.sh installs it"
         self.version = version
@@ -152,10 +152,12 @@ class Envoy(Child):
         config = Path(directory) / f"envoy-{self.port}.json"
         written = self.config(upstream_port, clusters, admin_socket, tls, tls_clients)
         config.write_text(json.dumps({**written, "stats_flush_interval": flush}))
+        # With a base id and the next epoch it takes over from the one that has the epoch before.
+        identity = ["--base-id", base_id, "--restart-epoch", epoch] if base_id else ["--use-dynamic-base-id"]
         super().__init__(
             "envoy",
-            [binary, "-c", config, "--use-dynamic-base-id", "--concurrency", "2", "--log-level", "warning",
-             "--drain-time-s", "1", "--parent-shutdown-time-s", "2"],
+            [binary, "-c", config, *identity, "--concurrency", "2", "--log-level", "warning",
+             "--drain-time-s", "1", "--parent-shutdown-time-s", parent_shutdown],
             directory,
         )
         if admin_socket:
@@ -285,6 +287,13 @@ class Prometheus(Child):
         answer = json.loads(text)
         assert status == 200 and answer["status"] == "success", text
         return [(row["metric"], float(row["value"][1])) for row in answer["data"]["result"]]
+
+    def samples(self, promql):
+        """The numbers of a range selector's one series."""
+        query = urllib.parse.urlencode({"query": promql})
+        answer = json.loads(get(f"{self.url}/api/v1/query?{query}")[2])
+        rows = answer["data"]["result"]
+        return [float(number) for _, number in rows[0]["values"]] if len(rows) == 1 else []
 
     def value(self, promql):
         rows = self.query(promql)

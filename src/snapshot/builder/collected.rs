@@ -246,8 +246,10 @@ impl Collected {
             layout: Arc::clone(&self.layout),
             scalars: self.scalars(),
             histograms: Histograms::default(),
+            beginning: None,
             // Nobody says since when these count.
-            started: None,
+            start: None,
+            shows_start: false,
         }
     }
 

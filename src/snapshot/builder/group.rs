@@ -61,13 +61,13 @@ impl Resolved {
     }
 
     /// Why there is no series.
-    fn reason(self) -> Option<DropReason> {
+    pub(super) fn reason(self) -> Option<DropReason> {
         let at = (u32::MAX - 1).checked_sub(self.kind)?;
         DropReason::ALL.get(at as usize).copied()
     }
 
     /// Kind and label block of the series.
-    fn parts(self) -> Option<(u32, u32)> {
+    pub(super) fn parts(self) -> Option<(u32, u32)> {
         let has_series = !self.is_not_yet() && self.reason().is_none();
         has_series.then_some((self.kind, self.block))
     }

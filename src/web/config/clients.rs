@@ -58,7 +58,7 @@ impl Policy {
         matches!(self, Self::VerifyIfGiven | Self::RequireAndVerify)
     }
 
-    const fn requires(self) -> bool {
+    pub(super) const fn requires(self) -> bool {
         matches!(self, Self::RequireAny | Self::RequireAndVerify)
     }
 }

@@ -66,10 +66,7 @@ pub(super) fn resolve(
     let provider = with_curves(provider, written.curve_preferences, notes);
     let prefers = notes.take(written.prefer_server_cipher_suites).flatten();
     let names = notes.take(written.client_allowed_sans).flatten();
-    let names = names.map(|names| {
-        let names = yaml::take_all(names, &mut notes.problems);
-        names.into_iter().map(|name| name.value).collect()
-    });
+    let names = names.map(|names| yaml::take_all(names, &mut notes.problems));
     let secret = |secret: Placed<Secret>| Placed {
         place: secret.place,
         value: secret.value.expose().to_owned(),
@@ -105,6 +102,19 @@ pub(super) fn resolve(
     let policy = policy.map_or(Some(Policy::NoClientCert), |policy| {
         policy_named(&policy, notes)
     });
+    if let Some(names) = &names
+        && policy.is_some_and(|policy| !policy.requires())
+    {
+        let first = names.first().map(|name| name.place);
+        let at = Placed {
+            place: first.unwrap_or(at.place),
+            value: (),
+        };
+        let reason = "client_allowed_sans: it needs a client_auth_type that requires a certificate: \
+                      RequireAnyClientCert or RequireAndVerifyClientCert";
+        notes.problem(&at, reason);
+    }
+    let names = names.map(|names| names.into_iter().map(|name| name.value).collect());
     let certified = certified(&chain, &key, &provider, notes);
     let clients = policy
         .and_then(|policy| trusted(policy, &authorities, &at, notes).map(|found| (policy, found)))

@@ -116,6 +116,25 @@ async fn what_is_no_request_is_refused() {
 }
 
 #[tokio::test]
+async fn a_body_that_nobody_asked_for_is_not_read_for_ever() {
+    let exporter = hasty().await;
+    for (what, head) in [
+        ("a length", "content-length: 1000000000000"),
+        ("chunks", "transfer-encoding: chunked"),
+    ] {
+        let mut client = exporter.connect().await;
+        let head = format!("POST /-/healthy HTTP/1.1\r\nhost: x\r\n{head}\r\n\r\n");
+        client.send(head).await;
+        let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
+        let start = Instant::now();
+        while client.try_send(chunk.as_bytes()).await.is_ok() {
+            assert!(start.elapsed() < PATIENCE, "{what}: it is read for ever");
+        }
+        assert_eq!(exporter.status("/metrics").await, 200, "after {what}");
+    }
+}
+
+#[tokio::test]
 async fn many_that_are_silent_do_not_hold_up_others() {
     let exporter = hasty().await;
     let mut silent = Vec::new();

@@ -101,13 +101,18 @@ async fn one_that_waits_for_a_place_does_not_hold_up_the_end() {
     options.max_connections = 1;
     options.drain_timeout = PATIENCE * 2;
     let mut exporter = Exporter::start(options).await;
+    let backend = exporter.backend.clone();
     let mut first = exporter.connect().await;
-    first.get("/metrics").await.check("the first", 200, "|\n");
+    first.ask("GET", "/metrics?name[]=gated").await;
+    first.read_until(b"first\n").await;
     let mut second = exporter.connect().await;
     second.ask("GET", "/metrics").await;
 
     exporter.stop();
     assert_eq!(second.closed().await, b"");
+    backend.open_gate();
+    let answer = first.answer("GET").await;
+    answer.check("the first", 200, "first\nlast\n");
     assert_eq!(first.closed().await, b"");
     exporter.stopped().await;
 }

@@ -1,7 +1,7 @@
 //! Addresses, the sockets that they become, and those that cannot be had.
 
 use std::io::ErrorKind;
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use envoy_exporter::web::{ListenAddress, ListenError, Listener};
@@ -66,6 +66,23 @@ async fn a_unix_socket_serves_and_its_file_goes_with_it() {
     assert_eq!(client.closed().await, b"");
     exporter.stopped().await;
     assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn the_file_of_a_unix_socket_has_the_mode_that_is_asked_for() {
+    let dir = Dir::new("mode");
+    let (path, address) = dir.socket();
+    for mode in [0o600, 0o666, 0o660] {
+        let mut exporter =
+            Exporter::start_at(&[&format!("{address}?mode={mode:o}")], options()).await;
+        let found = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(found & 0o7777, mode, "{found:o}");
+        assert_eq!(exporter.addresses, [address.as_str()]);
+        assert_eq!(exporter.status("/metrics").await, 200);
+        exporter.stop();
+        exporter.stopped().await;
+        assert!(!path.exists());
+    }
 }
 
 #[tokio::test]

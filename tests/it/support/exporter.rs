@@ -159,7 +159,7 @@ impl Backend for Shared {
         Ok(())
     }
 
-    fn status_page(&self) -> String {
+    fn status_page(&self, _: &str) -> String {
         "<p>page".to_owned()
     }
 
