@@ -238,6 +238,9 @@ impl Collectors {
             }
             Err(error) => {
                 tracing::error!(%error, "what collectors found could not be laid out");
+                for collector in &mut self.all {
+                    collector.ran = None;
+                }
                 None
             }
         }

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use envoy_exporter::collectors::Collectors;
+use envoy_exporter::collectors::{Collectors, Name};
 use envoy_exporter::config::{Config, Overrides};
 use envoy_exporter::exposition::{Body, Selection, Shape, own};
 use envoy_exporter::negotiate::Format;
@@ -36,11 +36,12 @@ pub fn testdata(inside: &str) -> PathBuf {
         .join(inside)
 }
 
-/// A poller for an address, with mapping files and the limits of a test.
+/// A poller of stats alone for an address, with mapping files and the limits of a test.
 pub fn poller(address: &str, mapping: &[PathBuf], timeout: Duration, max_body: u64) -> Poller {
     let mapping = mapping.iter().map(|path| path.display().to_string());
     let overrides = Overrides {
         mapping: mapping.collect(),
+        collectors: Name::ALL.iter().map(|name| (*name, false)).collect(),
         ..Overrides::default()
     };
     poller_with(address, &overrides, timeout, max_body)

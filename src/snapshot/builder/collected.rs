@@ -7,11 +7,13 @@
 //! a run that finds what the last one found only moves numbers.
 //!
 //! A collector that did not run keeps what it has; one that failed has nothing. Whatever the stats
-//! have already is theirs: no series and no family's name is in both snapshots.
+//! have already is theirs: no series is in both snapshots, and no name means two things.
 
 mod plans;
 
 use std::sync::Arc;
+
+use hashbrown::HashSet;
 
 use super::super::layout::{self, Layout, Legend};
 use super::super::names::Interner;
@@ -71,7 +73,7 @@ struct Found {
     form: Form,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
     Counter,
     Gauge,
@@ -89,6 +91,16 @@ impl Default for Found {
 }
 
 impl Form {
+    /// What tells it from the others in a text.
+    const fn letter(self) -> char {
+        match self {
+            Self::Counter => 'c',
+            Self::Gauge => 'g',
+            Self::Double => 'd',
+            Self::Info => 'i',
+        }
+    }
+
     /// The type of stat that names such a family.
     const fn stat_type(self) -> StatType {
         match self {
@@ -334,18 +346,14 @@ impl Collected {
 
     fn scalars(&self) -> Vec<u64> {
         let mut values = vec![0; self.layout.scalar_labels.len()];
-        let mut begun = vec![false; self.layout.joined.len().min(1) * values.len()];
+        let mut begun = HashSet::new();
         let stats = self.findings.iter().flat_map(|of| &of.group.stats);
         for (slot, found) in stats.filter_map(|stat| Some((stat.slot()?, stat.value))) {
             let Some(place) = values.get_mut(slot as usize) else {
                 continue;
             };
-            let joined = self.layout.joined.get(&slot);
-            let begun = begun
-                .get_mut(slot as usize)
-                .map(|b| std::mem::replace(b, true));
-            *place = match joined {
-                Some(joined) if begun == Some(true) => join(joined.join, *place, found),
+            *place = match self.layout.joined.get(&slot) {
+                Some(joined) if !begun.insert(slot) => join(joined.join, *place, found),
                 _ => found.raw,
             };
         }

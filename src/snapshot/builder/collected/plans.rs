@@ -10,8 +10,8 @@ use crate::mapping::{Mapped, Mapping, Verdict};
 /// Plans by the names of findings, without their values.
 #[derive(Debug, Default)]
 pub(super) struct Plans {
-    plans: HashMap<(Form, String), Plan>,
-    /// The look-up key under way.
+    plans: HashMap<String, Plan>,
+    /// The key under way: form, scope, tags, last word.
     key: String,
 }
 
@@ -38,6 +38,7 @@ impl Plans {
         let mut parts = subject.split(SEPARATOR);
         let scope = parts.next().unwrap_or_default();
         self.key.clear();
+        self.key.push(form.letter());
         self.key.push_str(scope);
         for tag in parts.clone().step_by(2) {
             self.key.push(SEPARATOR);
@@ -45,11 +46,11 @@ impl Plans {
         }
         self.key.push('.');
         self.key.push_str(word);
-        let key = (form, std::mem::take(&mut self.key));
         let values = parts.clone().skip(1).step_by(2).map(unescaped);
         let tags = || parts.clone().step_by(2).map(unescaped);
         let map = |tags| mapping.map_collected(format!("{scope}.{word}"), tags, form.stat_type());
-        let plan = self.plans.entry(key.clone()).or_insert_with(|| {
+        let plan = self.plans.entry_ref(self.key.as_str());
+        let plan = plan.or_insert_with(|| {
             let tags: Vec<_> = tags()
                 .enumerate()
                 .map(|(at, tag)| (tag, stand_in(at)))
@@ -57,7 +58,6 @@ impl Plans {
             let count = tags.len();
             Plan::new(map(tags), count)
         });
-        self.key = key.1;
         match plan {
             Plan::Holes(mapped, labels) => {
                 let mut mapped = mapped.as_ref().clone();
@@ -94,6 +94,68 @@ impl Plan {
             Self::Holes(Box::new(mapped), labels)
         } else {
             Self::None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mapping::{FamilyBounds, Source};
+
+    /// Whatever rules do with labels, a plan gives what mapping the finding by itself gives.
+    #[test]
+    fn a_plan_gives_what_the_table_gives() {
+        let rules = "rules:
+  - {stat: cluster.endpoint.weight, labels: {envoy_cluster_name: '', own: fixed}}
+  - {stat: cluster.endpoint.rq_total, name: requests_total, labels: {envoy_endpoint_address: same}}
+  - {stat: cluster.endpoint.healthy, with: envoy_endpoint_hostname, drop: true}
+  - {stat: 'cluster.{any}.{word}_active', name: 'active_{word}', labels: {any: '{any}'}}";
+        let table = Source::File {
+            name: "rules".to_owned(),
+            text: rules.to_owned(),
+        };
+        for profile in ["native", "standard"] {
+            let sources = [Source::Profile(profile.to_owned()), table.clone()];
+            let mapping = Mapping::compile(&sources, FamilyBounds::default()).unwrap();
+            let mut plans = Plans::default();
+            let mut compared = 0;
+            for hostname in ["h", "", "\\n.\\\\"] {
+                for address in ["10.0.0.1:80", "0", "\u{e9} \"1\""] {
+                    for (word, form) in [
+                        ("weight", Form::Gauge),
+                        ("rq_total", Form::Counter),
+                        ("rq_total", Form::Double),
+                        ("healthy", Form::Gauge),
+                        ("cx_active", Form::Gauge),
+                        ("info", Form::Info),
+                        ("new", Form::Counter),
+                    ] {
+                        let mut name = "cluster.endpoint".to_owned();
+                        let mut tags = Vec::new();
+                        for (tag, value) in [
+                            ("envoy.cluster_name", "a.b"),
+                            ("envoy.endpoint_address", address),
+                            ("envoy.endpoint_hostname", hostname),
+                        ] {
+                            if !value.is_empty() {
+                                name.push_str(&format!("\n{tag}\n{value}"));
+                                tags.push((tag.to_owned(), unescaped(value)));
+                            }
+                        }
+                        let base = format!("cluster.endpoint.{word}");
+                        let want = mapping.map_collected(base, tags, form.stat_type());
+                        let name = format!("{name}.{word}");
+                        assert_eq!(
+                            plans.verdict(&mapping, &name, form),
+                            want,
+                            "{profile}: {name:?}"
+                        );
+                        compared += 1;
+                    }
+                }
+            }
+            assert_eq!(compared, 63);
         }
     }
 }
