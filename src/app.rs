@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use prometheus::proto::MetricFamily;
 
 use hashbrown::HashSet;
 
@@ -76,10 +77,10 @@ fn load_both(flags: &Flags, overrides: &Overrides) -> anyhow::Result<Loaded> {
     })
 }
 
-/// What ends a body: the selected own metrics.
-fn own_metrics(telemetry: &Telemetry, selection: &Selection, format: Format) -> Vec<u8> {
+/// What ends a body: the selected of these own metrics.
+fn own_metrics(families: &[MetricFamily], selection: &Selection, format: Format) -> Vec<u8> {
     let mut out = Vec::new();
-    own::write(&mut out, &telemetry.gather(), selection, format);
+    own::write(&mut out, families, selection, format);
     out
 }
 
@@ -115,7 +116,7 @@ async fn once(flags: &Flags, format: Format) -> anyhow::Result<ExitCode> {
     };
     let mut snapshots = Vec::new();
     for spec in Spec::all(&config, &shape.reserved) {
-        let mut task = spec.task(&telemetry)?;
+        let mut task = spec.task(spec.transport()?, &telemetry);
         task.poll().await;
         let view = task.handle().view();
         match (view.last, view.error) {
@@ -128,7 +129,7 @@ async fn once(flags: &Flags, format: Format) -> anyhow::Result<ExitCode> {
     }
     let mut stdout = std::io::stdout().lock();
     let selection = Selection::default();
-    let own = own_metrics(&telemetry, &selection, format);
+    let own = own_metrics(&telemetry.gather(), &selection, format);
     for piece in Body::new(snapshots, &shape, &selection, own) {
         stdout.write_all(&piece).context("stdout")?;
     }
@@ -139,8 +140,8 @@ async fn once(flags: &Flags, format: Format) -> anyhow::Result<ExitCode> {
 /// Saves the first target's answers.
 async fn save(config: Config, dir: &Path) -> anyhow::Result<ExitCode> {
     let target = config.targets.first().context("no target")?;
-    let mut transport = Transport::open(target.address.clone(), config.transport())?;
-    let saved = capture::capture(&mut transport, dir, config.poll.timeout).await?;
+    let mut transport = Transport::open(target.address.clone(), target.transport())?;
+    let saved = capture::capture(&mut transport, dir, target.poll.timeout).await?;
     let mut stdout = std::io::stdout().lock();
     for file in &saved {
         match &file.result {

@@ -212,6 +212,10 @@ pub struct Flags {
     #[arg(long = "web.max-requests", env = "ENVOY_EXPORTER_WEB_MAX_REQUESTS", value_name = "COUNT", default_value_t = 40, value_parser = parse_count, global = true)]
     pub max_requests: usize,
 
+    /// How much earlier than a scraper gives up (`X-Prometheus-Scrape-Timeout-Seconds`) a scrape that waits for a poll is answered [default: 500ms]
+    #[arg(long = "web.timeout-offset", env = "ENVOY_EXPORTER_WEB_TIMEOUT_OFFSET", value_name = "DURATION", value_parser = parse_duration, default_value = "500ms", hide_default_value = true, global = true)]
+    pub timeout_offset: Duration,
+
     /// Least severe messages to log: error, warn, info, debug, trace
     #[arg(
         long = "log.level",

@@ -5,6 +5,8 @@
 //! stands in a file.
 
 mod file;
+mod targets;
+mod units;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,14 +19,18 @@ use crate::files::Files;
 use crate::histogram::native::Form;
 use crate::mapping::rules::check_bounds;
 use crate::mapping::{self, FamilyBounds, Mapping, Source};
-use crate::names::{self, Labels};
+use crate::names::Labels;
 use crate::relabel;
 use crate::snapshot::Limits;
 use crate::snapshot::builder::Settings;
+use crate::transport::access::Access;
 use crate::transport::{self, AdminAddress};
 use crate::yaml::{self, Attempt, Placed, Problem};
 
-use file::{File, FileHistograms, FileLimits, FilePoll, FileTarget};
+use file::{File, FileHistograms, FileLimits, FilePoll};
+use targets::Common;
+
+pub use units::{parse_duration, parse_size};
 
 /// The target's name where none is given.
 pub const DEFAULT_TARGET: &str = "envoy";
@@ -77,7 +83,7 @@ pub struct Overrides {
 pub struct Config {
     /// The targets, at least one.
     pub targets: Vec<Target>,
-    /// When and how they are polled.
+    /// When and how they are polled, where they say nothing else.
     pub poll: Poll,
     /// The compiled mapping.
     pub mapping: Arc<Mapping>,
@@ -87,10 +93,6 @@ pub struct Config {
     pub created_timestamps: bool,
     /// Rules that every series goes through.
     pub relabel: Arc<relabel::Rules>,
-    /// Largest answer that is read, in bytes.
-    pub max_body: u64,
-    /// Bounds on what comes of it.
-    pub limits: Limits,
     /// Which collectors run.
     pub collectors: collectors::Options,
     written: Written,
@@ -113,6 +115,14 @@ pub struct Target {
     pub address: AdminAddress,
     /// Added to each of its series.
     pub labels: Labels,
+    /// When and how it is polled.
+    pub poll: Poll,
+    /// Largest answer that is read, in bytes.
+    pub max_body: u64,
+    /// Bounds on what comes of it.
+    pub limits: Limits,
+    /// What it asks of who asks it.
+    pub access: Access,
 }
 
 /// When and how targets are polled.
@@ -158,9 +168,16 @@ impl Config {
             None => (File::default(), String::new()),
         };
         let mut problems = Vec::new();
-        let targets = targets(file.targets, overrides, &mut problems);
-        let poll = file.poll.take(&mut problems).unwrap_or_default();
-        let poll = resolve_poll(&poll, overrides, &mut problems);
+        let common = Common {
+            overrides,
+            poll: file.poll.take(&mut problems).unwrap_or_default(),
+            limits: file.limits.take(&mut problems).unwrap_or_default(),
+            // As in Prometheus, paths in a file start where the file is.
+            directory: overrides.config_file.as_deref().and_then(Path::parent),
+        };
+        let poll = resolve_poll(&common.poll, overrides, &mut problems);
+        resolve_limits(&common.limits, &mut problems);
+        let targets = common.resolve(file.targets, &mut problems);
         let (relabel_configs, relabel) =
             compile_relabel(file.metric_relabel_configs, &mut problems);
         let mut histograms = file.histograms.take(&mut problems).unwrap_or_default();
@@ -169,19 +186,17 @@ impl Config {
         let created = file.created_timestamps.take(&mut problems);
         let created = overrides.created_timestamps.or(created);
         let bounds = family_bounds(histograms, &mut problems);
-        let limits = file.limits.take(&mut problems).unwrap_or_default();
-        let (max_body, limits) = resolve_limits(&limits, &mut problems);
         let collectors = file.collectors.take(&mut problems).unwrap_or_default();
         let collectors = collectors.resolved(overrides);
         problems.sort();
+        // What is wrong for all targets is found with each.
+        problems.dedup();
         errors.extend(problems.iter().map(|problem| format!("{origin}:{problem}")));
         let sources = if overrides.mapping.is_empty() {
             let sources = file.mapping.into_iter();
             let sources =
                 sources.map(|source| (format!("{origin}:{}: ", source.place), source.value));
-            // As in Prometheus, paths in a file start where the file is.
-            let base = overrides.config_file.as_deref().and_then(Path::parent);
-            read_mapping(sources, base, files, &mut errors)
+            read_mapping(sources, common.directory, files, &mut errors)
         } else {
             let sources = overrides.mapping.iter();
             let sources = sources.map(|source| (String::new(), source.clone()));
@@ -198,8 +213,6 @@ impl Config {
                 histograms: form,
                 created_timestamps: created.unwrap_or(false),
                 relabel: Arc::new(relabel),
-                max_body,
-                limits,
                 collectors,
                 written: Written {
                     sources,
@@ -232,7 +245,7 @@ impl Config {
             mapping: Arc::clone(&self.mapping),
             target_labels: target.labels.clone(),
             relabel: Arc::clone(&self.relabel),
-            limits: self.limits,
+            limits: target.limits,
             reserved: Arc::clone(reserved),
             native_histograms: self.histograms != Form::Classic,
             // A capture does not say when it was taken.
@@ -240,8 +253,10 @@ impl Config {
                 && matches!(target.address, AdminAddress::Url(_) | AdminAddress::Unix(_)),
         }
     }
+}
 
-    /// How targets are read.
+impl Target {
+    /// How it is read.
     pub fn transport(&self) -> transport::Options {
         transport::Options {
             max_body: self.max_body,
@@ -249,6 +264,7 @@ impl Config {
                 used_only: self.poll.used_only,
                 filter: self.poll.filter.clone(),
             },
+            access: self.access.clone(),
         }
     }
 }
@@ -265,72 +281,6 @@ fn read_file(path: &Path, files: &mut Files, errors: &mut Vec<String>) -> File {
     let (file, problems) = yaml::read(&text);
     errors.extend(problems.iter().map(|problem| format!("{shown}:{problem}")));
     file.unwrap_or_default()
-}
-
-fn targets(
-    written: Vec<Attempt<Placed<FileTarget>>>,
-    overrides: &Overrides,
-    problems: &mut Vec<Problem>,
-) -> Vec<Target> {
-    let written = yaml::take_all(written, problems);
-    if let (Some(_), Some(second)) = (&overrides.admin_address, written.get(1)) {
-        problems.push(second.problem(
-            "targets: a flag or environment variable gives one address for several targets",
-        ));
-    }
-    let mut targets: Vec<Target> = Vec::new();
-    for target in &written {
-        let name = target.value.name.as_deref().unwrap_or(DEFAULT_TARGET);
-        if name.is_empty() {
-            problems.push(target.problem("targets: the name is empty"));
-        }
-        if targets.iter().any(|have| have.name == name) {
-            problems.push(target.problem(format!("targets: two are called '{name}'")));
-        }
-        let address = &target.value.admin_address;
-        let labels = labels(&target.value, problems);
-        match address.value.parse::<AdminAddress>() {
-            Ok(address) => targets.push(Target {
-                name: name.to_owned(),
-                address: overrides.admin_address.clone().unwrap_or(address),
-                labels,
-            }),
-            Err(error) => problems.push(address.problem(format!("admin_address: {error}"))),
-        }
-    }
-    if written.is_empty() {
-        let default = || DEFAULT_ADDRESS.parse().ok();
-        targets.extend(
-            overrides
-                .admin_address
-                .clone()
-                .or_else(default)
-                .map(|address| Target {
-                    name: DEFAULT_TARGET.to_owned(),
-                    address,
-                    labels: Labels::new(),
-                }),
-        );
-    }
-    targets
-}
-
-/// The labels of a target's series. One that has a name says so in `target`, so that its series
-/// never mix with another's; a lone target without a name gives the series that Envoy would.
-fn labels(target: &FileTarget, problems: &mut Vec<Problem>) -> Labels {
-    let mut labels = Labels::new();
-    if let Some(name) = &target.name {
-        labels.set("target".to_owned(), name.clone());
-    }
-    for (label, value) in &target.labels {
-        if !names::is_label_name(label) || label.starts_with("__") || label == "le" {
-            problems.push(value.problem(format!("'{label}' is not a label name that may be set")));
-        }
-        if labels.set(label.clone(), value.value.clone()).is_some() {
-            problems.push(value.problem("the label 'target' is set by the target's name"));
-        }
-    }
-    labels
 }
 
 fn resolve_poll(file: &FilePoll, overrides: &Overrides, problems: &mut Vec<Problem>) -> Poll {
@@ -470,78 +420,9 @@ fn read_mapping(
     read
 }
 
-/// Reads a duration as humantime has it, without its months and years: `1M` is a month there and
-/// a slip elsewhere.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let mut units = text.split(|character: char| !character.is_ascii_alphabetic());
-    let long = ["M", "month", "months", "y", "yr", "year", "years"];
-    if let Some(unit) = units.find(|unit| long.contains(unit)) {
-        return Err(format!(
-            "'{text}': the unit '{unit}' is too long for a duration here"
-        ));
-    }
-    humantime::parse_duration(text)
-        .map_err(|error| format!("'{text}' is not a duration like 500ms, 5s or 2m: {error}"))
-}
-
-/// Reads a size: a whole number of bytes with `KiB`, `MiB` or `GiB`, or bare.
-pub fn parse_size(text: &str) -> Result<u64, String> {
-    let text = text.trim();
-    let digits = text
-        .find(|character: char| !character.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let scale: u64 = match unit.trim() {
-        "" | "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        _ => return Err(format!("'{text}' is not a size like 64KiB or 256MiB")),
-    };
-    number
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(scale))
-        .filter(|size| *size > 0)
-        .ok_or_else(|| format!("'{text}' is not a size like 64KiB or 256MiB"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations() {
-        for (text, want) in [
-            ("500ms", Some(Duration::from_millis(500))),
-            ("5s", Some(Duration::from_secs(5))),
-            ("1h 30m", Some(Duration::from_mins(90))),
-            ("2days", Some(Duration::from_hours(48))),
-            ("0s", Some(Duration::ZERO)),
-            ("5", None),
-            ("1M", None),
-            ("1y", None),
-            ("", None),
-        ] {
-            assert_eq!(parse_duration(text).ok(), want, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn sizes() {
-        for (text, want) in [
-            ("1", Some(1)),
-            ("64KiB", Some(65_536)),
-            ("256 MiB", Some(268_435_456)),
-            ("0", None),
-            ("1MB", None),
-            ("x", None),
-            ("99999999999999999999", None),
-            ("18446744073709551615GiB", None),
-        ] {
-            assert_eq!(parse_size(text).ok(), want, "{text:?}");
-        }
-    }
 
     #[test]
     fn data_is_served_for_three_intervals_and_at_least_fifteen_seconds() {

@@ -48,6 +48,16 @@ impl Files {
         (!self.0.is_empty()).then_some(hash)
     }
 
+    /// Whether there are any.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether something else is in them now.
+    pub fn have_changed(&self) -> bool {
+        self.changed().is_some()
+    }
+
     /// What is in them now, where that is something else.
     fn changed(&self) -> Option<Vec<Content>> {
         let now = |path: &Path| read(path).ok().map(|bytes| content(&bytes));

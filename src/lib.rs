@@ -18,6 +18,7 @@
 //! | [`histogram`] | Envoy's log-linear bins | count, sum, cumulative buckets |
 //! | [`work`] | a function | its result, from a thread for such work |
 //! | [`yaml`] | YAML text | typed values, or every mistake with its place |
+//! | [`secret`] | a password | the same, not to be shown |
 //! | [`files`] | paths | bounded contents, and whether they have changed |
 //! | [`negotiate`] | `Accept`, `Accept-Encoding` | format and encoding of a scrape |
 //! | [`relabel`] | the labels of a series | the same relabeled, or nothing |
@@ -66,6 +67,7 @@ pub mod names;
 pub mod negotiate;
 pub mod poll;
 pub mod relabel;
+pub mod secret;
 pub mod snapshot;
 pub mod stat;
 pub mod status;

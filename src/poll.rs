@@ -131,6 +131,7 @@ impl Poller {
     async fn poll_once(&mut self) -> Result<Polled, Error> {
         let deadline = tokio::time::Instant::now() + self.timeout;
         let mut body_bytes = 0;
+        self.transport.refresh().await;
         self.with_builder(|builder| {
             builder.begin();
             Ok(())

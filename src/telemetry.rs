@@ -3,17 +3,19 @@
 //! Label values come from closed enums, from the names of configured targets and from hashes of
 //! configuration files, never from requests or answers. The series of a target go with it.
 
+mod registrar;
+
+use std::collections::HashMap;
 use std::time::Duration;
 
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
-use prometheus::proto::{Metric, MetricFamily};
-use prometheus::{
-    Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry,
-};
+use prometheus::proto::{self, Metric, MetricFamily};
+use prometheus::{Gauge, GaugeVec, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use crate::snapshot::{DropReason, Report};
 use crate::stat::StatType;
+
+use registrar::Registrar;
 
 /// How a poll ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +66,8 @@ impl Outcome {
     }
 }
 
+const UP: &str = "envoy_up";
+
 /// How a reload ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reload {
@@ -107,10 +111,41 @@ pub struct Telemetry {
     requests: IntCounterVec,
     request_duration: HistogramVec,
     in_flight: IntGauge,
-    reload_successful: IntGauge,
-    reload_time: Gauge,
+    config: ConfigMetrics,
+}
+
+/// Metrics of the configuration.
+#[derive(Debug)]
+struct ConfigMetrics {
+    successful: IntGauge,
+    loaded: Gauge,
     reloads: IntCounterVec,
-    config_info: IntGaugeVec,
+    info: IntGaugeVec,
+}
+
+impl ConfigMetrics {
+    fn new(own: &mut Registrar) -> prometheus::Result<Self> {
+        Ok(Self {
+            successful: own.gauge(
+                "envoy_exporter_config_last_reload_successful",
+                "1 when the configuration that was last read is in use, else 0.",
+            )?,
+            loaded: own.float_gauge(
+                "envoy_exporter_config_last_reload_success_timestamp_seconds",
+                "When the configuration in use was read, in seconds since 1970.",
+            )?,
+            reloads: own.counters(
+                "envoy_exporter_config_reloads_total",
+                "Reloads of the configuration, by how they ended: success, or failure, which changes nothing.",
+                &["outcome"],
+            )?,
+            info: own.gauges(
+                "envoy_exporter_config_info",
+                "1, with the hash of the configuration file and mapping tables in use as a label.",
+                &["sha256"],
+            )?,
+        })
+    }
 }
 
 impl Telemetry {
@@ -118,7 +153,7 @@ impl Telemetry {
     pub fn new() -> prometheus::Result<Self> {
         let mut own = Registrar::default();
         let telemetry = Self {
-            up: own.gauges("envoy_up", "1 when the last poll of the target succeeded, else 0.", &["target"])?,
+            up: own.gauges(UP, "1 when the last poll of the target succeeded, else 0.", &["target"])?,
             polls: own.counters(
                 "envoy_exporter_polls_total",
                 "Polls of the target, by how they ended.",
@@ -195,31 +230,17 @@ impl Telemetry {
                 "envoy_exporter_http_requests_in_flight",
                 "HTTP requests being answered now.",
             )?,
-            reload_successful: own.gauge(
-                "envoy_exporter_config_last_reload_successful",
-                "1 when the configuration that was last read is in use, else 0.",
-            )?,
-            reload_time: own.float_gauge(
-                "envoy_exporter_config_last_reload_success_timestamp_seconds",
-                "When the configuration in use was read, in seconds since 1970.",
-            )?,
-            reloads: own.counters(
-                "envoy_exporter_config_reloads_total",
-                "Reloads of the configuration, by how they ended: success, or failure, which changes nothing.",
-                &["outcome"],
-            )?,
-            config_info: own.gauges(
-                "envoy_exporter_config_info",
-                "1, with the hash of the configuration file and mapping tables in use as a label.",
-                &["sha256"],
-            )?,
+            config: ConfigMetrics::new(&mut own)?,
             names: Vec::new(),
             registry: Registry::new(),
         };
         own.build_info()?;
         own.process()?;
         for outcome in Reload::ALL {
-            telemetry.reloads.with_label_values(&[outcome.as_str()]);
+            telemetry
+                .config
+                .reloads
+                .with_label_values(&[outcome.as_str()]);
         }
         Ok(Self {
             registry: own.registry,
@@ -238,22 +259,37 @@ impl Telemetry {
         self.registry.gather()
     }
 
+    /// The same of one target alone.
+    pub fn gather_target(&self, target: &str) -> Vec<MetricFamily> {
+        let mut families = self.gather();
+        for family in &mut families {
+            let metrics = family.mut_metric();
+            metrics.retain(|metric| label(metric, "target") == Some(target));
+        }
+        families.retain(|family| !family.get_metric().is_empty());
+        families
+    }
+
     /// Shows that the configuration read at this time, in seconds since 1970, is in use; `hash` is
     /// that of its files, where there are any.
     pub fn config_loaded(&self, unix: f64, hash: Option<&str>) {
-        self.reload_successful.set(1);
-        self.reload_time.set(unix);
-        self.config_info.reset();
+        self.config.successful.set(1);
+        self.config.loaded.set(unix);
         if let Some(hash) = hash {
-            self.config_info.with_label_values(&[hash]).set(1);
+            self.config.info.with_label_values(&[hash]).set(1);
         }
+        // The new one is there before the old one goes: no scrape finds neither.
+        forget(&self.config.info, |metric| label(metric, "sha256") != hash);
     }
 
     /// Counts a reload.
     pub fn reloaded(&self, outcome: Reload) {
-        self.reloads.with_label_values(&[outcome.as_str()]).inc();
+        self.config
+            .reloads
+            .with_label_values(&[outcome.as_str()])
+            .inc();
         if outcome == Reload::Failure {
-            self.reload_successful.set(0);
+            self.config.successful.set(0);
         }
     }
 
@@ -397,11 +433,21 @@ fn label<'m>(metric: &'m Metric, name: &str) -> Option<&'m str> {
     Some(label.value())
 }
 
+/// Shows a target as down in what was gathered: a poll that was waited for has not ended.
+pub fn show_down(families: &mut [MetricFamily], target: &str) {
+    let up = families.iter_mut().filter(|family| family.name() == UP);
+    for metric in up.flat_map(MetricFamily::mut_metric) {
+        if label(metric, "target") == Some(target) {
+            metric.set_gauge(proto::Gauge::default());
+        }
+    }
+}
+
 fn forget<T: MetricVecBuilder>(metrics: &MetricVec<T>, is_gone: impl Fn(&Metric) -> bool) {
     for family in metrics.collect() {
         for metric in family.get_metric().iter().filter(|metric| is_gone(metric)) {
             let labels = metric.get_label().iter();
-            let labels = labels.map(|label| (label.name(), label.value())).collect();
+            let labels: HashMap<_, _> = labels.map(|label| (label.name(), label.value())).collect();
             // It was there a moment ago; if it is not any more, all is well.
             let _ = metrics.remove(&labels);
         }
@@ -425,87 +471,6 @@ pub struct PollFigures<'p> {
     pub families: usize,
     /// What was undescribed or dropped.
     pub report: &'p Report,
-}
-
-/// Makes metrics, registers them, and remembers their names.
-#[derive(Default)]
-struct Registrar {
-    registry: Registry,
-    names: Vec<String>,
-}
-
-impl Registrar {
-    fn register<C: Collector + Clone + 'static>(&mut self, metric: C) -> prometheus::Result<C> {
-        let names = metric.desc().into_iter().map(|desc| desc.fq_name.clone());
-        self.names.extend(names);
-        self.registry.register(Box::new(metric.clone()))?;
-        Ok(metric)
-    }
-
-    fn gauge(&mut self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
-        self.register(IntGauge::new(name, help)?)
-    }
-
-    fn gauges(
-        &mut self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> prometheus::Result<IntGaugeVec> {
-        self.register(IntGaugeVec::new(Opts::new(name, help), labels)?)
-    }
-
-    fn float_gauge(&mut self, name: &str, help: &str) -> prometheus::Result<Gauge> {
-        self.register(Gauge::new(name, help)?)
-    }
-
-    fn float_gauges(
-        &mut self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> prometheus::Result<GaugeVec> {
-        self.register(GaugeVec::new(Opts::new(name, help), labels)?)
-    }
-
-    fn counters(
-        &mut self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> prometheus::Result<IntCounterVec> {
-        self.register(IntCounterVec::new(Opts::new(name, help), labels)?)
-    }
-
-    fn histograms(
-        &mut self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-        bounds: &[f64],
-    ) -> prometheus::Result<HistogramVec> {
-        let options = HistogramOpts::new(name, help).buckets(bounds.to_vec());
-        self.register(HistogramVec::new(options, labels)?)
-    }
-
-    fn build_info(&mut self) -> prometheus::Result<()> {
-        let options = Opts::new(
-            "envoy_exporter_build_info",
-            "1, with what the exporter was built from as labels.",
-        )
-        .const_label("version", env!("CARGO_PKG_VERSION"))
-        .const_label("revision", env!("ENVOY_EXPORTER_REVISION"))
-        .const_label("rustc_version", env!("ENVOY_EXPORTER_RUSTC"));
-        self.register(Gauge::with_opts(options)?)?.set(1.0);
-        Ok(())
-    }
-
-    fn process(&mut self) -> prometheus::Result<()> {
-        let process = prometheus::process_collector::ProcessCollector::for_self();
-        let names = process.desc().into_iter().map(|desc| desc.fq_name.clone());
-        self.names.extend(names);
-        self.registry.register(Box::new(process))
-    }
 }
 
 #[cfg(test)]

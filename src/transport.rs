@@ -7,6 +7,7 @@
 //! followed and proxies of the environment are not used: the address that was configured is the
 //! only one that is ever connected to.
 
+pub mod access;
 mod address;
 mod query;
 
@@ -19,7 +20,10 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::decode;
 use crate::demo::Demo;
+use crate::files::Files;
 use crate::telemetry::Outcome;
+
+use access::Access;
 
 pub use address::{AddressError, AdminAddress};
 pub use query::{Query, Selection};
@@ -37,6 +41,8 @@ pub struct Options {
     pub max_body: u64,
     /// Which stats are asked for.
     pub selection: Selection,
+    /// What the other end asks of who asks it.
+    pub access: Access,
 }
 
 /// Why there is no answer.
@@ -131,6 +137,10 @@ pub struct Transport {
     address: AdminAddress,
     options: Options,
     source: Source,
+    /// What the access refers to.
+    files: Files,
+    /// What is wrong with their newest contents.
+    complaint: Option<String>,
 }
 
 #[derive(Debug)]
@@ -146,22 +156,13 @@ enum Source {
 impl Transport {
     /// Sets a way up; nothing is connected or read yet.
     pub fn open(address: AdminAddress, options: Options) -> Result<Self, Error> {
-        let source = match &address {
-            AdminAddress::Url(url) => Source::Http {
-                client: client(&address, client_builder(url.scheme() == "https"))?,
-                base: url.clone(),
-            },
-            AdminAddress::Unix(path) => Source::Http {
-                client: client(&address, client_builder(false).unix_socket(path.clone()))?,
-                base: unix_base(&address)?,
-            },
-            AdminAddress::File(path) => Source::File(path.clone()),
-            AdminAddress::Demo => Source::Demo(Demo::new()),
-        };
+        let mut files = Files::default();
         Ok(Self {
+            source: source(&address, &options, &mut files)?,
             address,
             options,
-            source,
+            files,
+            complaint: None,
         })
     }
 
@@ -251,6 +252,23 @@ impl<F: FnMut(&[u8]) -> ControlFlow<()> + Send> Pieces<'_, F> {
     }
 }
 
+/// The way to an address; what is read for it is remembered in `files`.
+fn source(address: &AdminAddress, options: &Options, files: &mut Files) -> Result<Source, Error> {
+    let mut client = |builder| client(address, builder, &options.access, files);
+    Ok(match address {
+        AdminAddress::Url(url) => Source::Http {
+            client: client(client_builder(url.scheme() == "https"))?,
+            base: url.clone(),
+        },
+        AdminAddress::Unix(path) => Source::Http {
+            client: client(client_builder(false).unix_socket(path.clone()))?,
+            base: unix_base(address)?,
+        },
+        AdminAddress::File(path) => Source::File(path.clone()),
+        AdminAddress::Demo => Source::Demo(Demo::new()),
+    })
+}
+
 fn client_builder(is_https: bool) -> reqwest::ClientBuilder {
     // One TLS provider for the whole program; a second call finds it installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -272,11 +290,15 @@ fn client_builder(is_https: bool) -> reqwest::ClientBuilder {
 fn client(
     address: &AdminAddress,
     builder: reqwest::ClientBuilder,
+    access: &Access,
+    files: &mut Files,
 ) -> Result<reqwest::Client, Error> {
-    builder.build().map_err(|error| Error::Setup {
+    let setup = |reason| Error::Setup {
         address: address.to_string(),
-        reason: causes(&error),
-    })
+        reason,
+    };
+    let builder = access.configure(builder, files).map_err(setup)?;
+    builder.build().map_err(|error| setup(causes(&error)))
 }
 
 /// The host is only what the header says; the socket is fixed.

@@ -50,6 +50,8 @@ pub type Pieces = Pin<Box<dyn Stream<Item = Bytes> + Send + Sync>>;
 /// What a scrape asks for.
 #[derive(Clone, Debug, Default)]
 pub struct ScrapeRequest {
+    /// The target that is probed; none: everything is scraped.
+    pub target: Option<String>,
     /// The families named by `name[]`; none: all.
     pub families: Vec<String>,
     /// The request's headers.
@@ -71,8 +73,8 @@ pub struct ScrapeResponse {
 
 /// What requests are answered from.
 pub trait Backend: Send + Sync + 'static {
-    /// Answers a scrape.
-    fn scrape(&self, request: ScrapeRequest) -> BoxFuture<'_, ScrapeResponse>;
+    /// Answers a scrape; nothing when there is no target of that name.
+    fn scrape(&self, request: ScrapeRequest) -> BoxFuture<'_, Option<ScrapeResponse>>;
     /// Whether every target has fresh data, or why not.
     fn readiness(&self) -> Result<(), String>;
     /// The status page.
@@ -92,6 +94,8 @@ pub trait Backend: Send + Sync + 'static {
 pub enum Handler {
     /// The metrics.
     Metrics,
+    /// The metrics of one target.
+    Probe,
     /// The status page.
     Status,
     /// Whether the process serves.
@@ -111,6 +115,7 @@ impl Handler {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Metrics => "metrics",
+            Self::Probe => "probe",
             Self::Status => "status",
             Self::Healthy => "healthy",
             Self::Ready => "ready",
@@ -124,13 +129,19 @@ impl Handler {
     const fn methods(self) -> &'static str {
         match self {
             Self::Reload | Self::Quit => "POST, PUT",
-            Self::Metrics | Self::Status | Self::Healthy | Self::Ready | Self::Other => "GET, HEAD",
+            Self::Metrics
+            | Self::Probe
+            | Self::Status
+            | Self::Healthy
+            | Self::Ready
+            | Self::Other => "GET, HEAD",
         }
     }
 }
 
 /// Every path but that of the metrics, which is configured.
-const ROUTES: [(&str, Handler); 5] = [
+const ROUTES: [(&str, Handler); 6] = [
+    ("/probe", Handler::Probe),
     ("/", Handler::Status),
     ("/-/healthy", Handler::Healthy),
     ("/-/ready", Handler::Ready),
@@ -318,7 +329,11 @@ impl Site {
             return response;
         }
         match handler {
-            Handler::Metrics => self.scrape(query, headers).await,
+            Handler::Metrics => self.scrape(None, query, headers).await,
+            Handler::Probe => match target(query) {
+                Ok(target) => self.scrape(Some(target), query, headers).await,
+                Err(reason) => plain(StatusCode::BAD_REQUEST, reason),
+            },
             Handler::Status => html(self.backend.status_page()),
             Handler::Healthy => plain(StatusCode::OK, "healthy\n"),
             Handler::Ready => match self.backend.readiness() {
@@ -346,7 +361,7 @@ impl Site {
         }
     }
 
-    async fn scrape(&self, query: &str, headers: HeaderMap) -> Response {
+    async fn scrape(&self, target: Option<String>, query: &str, headers: HeaderMap) -> Response {
         let Ok(permit) = Arc::clone(&self.scrapes).try_acquire_owned() else {
             return plain(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -354,10 +369,14 @@ impl Site {
             );
         };
         let request = ScrapeRequest {
+            target,
             families: families(query),
             headers,
         };
-        let scrape = self.backend.scrape(request).await;
+        let Some(scrape) = self.backend.scrape(request).await else {
+            let text = "no target of this name is configured\n";
+            return plain(StatusCode::NOT_FOUND, text);
+        };
         // The scrape goes on until its last piece is taken or its connection is gone.
         let pieces = scrape.body.map(move |piece| {
             let _held = &permit;
@@ -384,6 +403,16 @@ fn families(query: &str) -> Vec<String> {
         .filter(|(key, _)| key == "name[]")
         .map(|(_, value)| value.into_owned())
         .collect()
+}
+
+/// The name of the target in a query.
+fn target(query: &str) -> Result<String, &'static str> {
+    let mut targets = form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "target");
+    match (targets.next(), targets.next()) {
+        (Some((_, target)), None) => Ok(target.into_owned()),
+        (None, _) => Err("the parameter target is missing: /probe?target=NAME\n"),
+        (Some(_), Some(_)) => Err("the parameter target is there twice\n"),
+    }
 }
 
 /// The answer to a request that the web configuration does not let in.

@@ -41,6 +41,19 @@ pub struct Problem {
     pub reason: String,
 }
 
+impl Problem {
+    /// The same without what stands where something else is wanted: it may be a secret in the wrong
+    /// place.
+    #[must_use]
+    pub fn redacted(mut self) -> Self {
+        const WANTED: &str = " is wanted here";
+        if let Some(at) = self.reason.find(&format!("{WANTED}, not '")) {
+            self.reason.truncate(at + WANTED.len());
+        }
+        self
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.place, self.reason)

@@ -22,6 +22,7 @@ use crate::files::Watched;
 use crate::histogram::native;
 use crate::poll::{Handle, Task};
 use crate::telemetry::{Reload, Telemetry};
+use crate::transport::{self, Transport};
 use crate::web::{LiveConfig, Reread, WebConfigError};
 
 /// The longest that a reload waits for the first polls of targets. Above the usual time for a poll,
@@ -36,6 +37,14 @@ const SECOND_LOOK: Duration = Duration::from_secs(1);
 pub(super) struct Generation {
     pub(super) targets: Vec<Handle>,
     pub(super) histograms: native::Form,
+}
+
+impl Generation {
+    /// The target of this name; without one, all of them.
+    pub(super) fn of(&self, name: Option<&str>) -> impl Iterator<Item = &Handle> {
+        let targets = self.targets.iter();
+        targets.filter(move |target| name.is_none_or(|name| name == target.name()))
+    }
 }
 
 /// How a reload ended; for one that did not succeed, why.
@@ -127,10 +136,10 @@ impl Reloader {
         basis: Basis,
         config: Config,
         watched: Watched,
-    ) -> Result<Self, crate::transport::Error> {
+    ) -> Result<Self, transport::Error> {
         let mut running = Vec::new();
         for spec in Spec::all(&config, &basis.reserved) {
-            let task = spec.task(&basis.telemetry)?;
+            let task = spec.task(spec.transport()?, &basis.telemetry);
             running.push(Running::new(spec, task));
         }
         let current = watch::Sender::new(Arc::new(generation(&config, &running)));
@@ -305,36 +314,47 @@ impl Reloader {
 
     /// What is to run next.
     fn plan(&self, config: &Config) -> Result<Vec<Next>, Vec<String>> {
+        let specs = Spec::all(config, &self.basis.reserved);
+        let mut planned = Vec::new();
         let mut errors = Vec::new();
-        let mut next = Vec::new();
-        for spec in Spec::all(config, &self.basis.reserved) {
+        for spec in specs {
             let same_name = |have: &Running| have.spec.name == spec.name;
             let at = self.running.iter().position(same_name);
             let have = at.and_then(|at| self.running.get(at));
-            if let (Some(at), Some(have)) = (at, have)
-                && have.spec.is_same(&spec)
-            {
-                next.push(Next::Kept(at));
-                continue;
-            }
-            match spec.task(&self.basis.telemetry) {
-                Ok(mut task) => {
-                    if let Some(have) = have
-                        && have.spec.address == spec.address
-                    {
-                        task.take_turns_with(&have.handle);
-                    }
-                    next.push(Next::New(Box::new((spec, task))));
+            match (at, have) {
+                (Some(at), Some(have)) if have.spec.is_same(&spec) => {
+                    planned.push(Planned::Kept(at));
                 }
-                Err(error) => errors.push(error.to_string()),
+                _ => match spec.transport() {
+                    Ok(transport) => planned.push(Planned::New(Box::new((spec, transport)), have)),
+                    Err(error) => errors.push(error.to_string()),
+                },
             }
         }
-        if errors.is_empty() {
-            Ok(next)
-        } else {
-            Err(errors)
+        if !errors.is_empty() {
+            return Err(errors);
         }
+        // Nothing can go wrong from here on, so series of new targets may show.
+        let next = planned.into_iter().map(|planned| match planned {
+            Planned::Kept(at) => Next::Kept(at),
+            Planned::New(new, before) => {
+                let (spec, transport) = *new;
+                let mut task = spec.task(transport, &self.basis.telemetry);
+                let before = before.filter(|before| before.spec.address == spec.address);
+                if let Some(before) = before {
+                    task.take_turns_with(&before.handle);
+                }
+                Next::New(Box::new((spec, task)))
+            }
+        });
+        Ok(next.collect())
     }
+}
+
+/// A target of which it is known whether it goes on, and whose predecessor is.
+enum Planned<'r> {
+    Kept(usize),
+    New(Box<(Spec, Transport)>, Option<&'r Running>),
 }
 
 /// Polls new targets, all at once, so that their data is there when readers are switched over.

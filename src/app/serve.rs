@@ -10,8 +10,9 @@ use hashbrown::HashSet;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use warp::http::HeaderValue;
+use tokio::time::{Instant, timeout_at};
 use warp::http::header::{ACCEPT, ACCEPT_ENCODING};
+use warp::http::{HeaderMap, HeaderValue};
 
 use super::reload::{Basis, Generation, Reloader, Reply};
 use super::{own_metrics, reserved};
@@ -22,7 +23,7 @@ use crate::exposition::{Selection, Shape};
 use crate::files::Watched;
 use crate::negotiate::negotiate;
 use crate::poll::Handle;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{self, Telemetry};
 use crate::{status, web};
 
 /// Reload requests that wait; more wait to be one.
@@ -37,34 +38,66 @@ struct Backend {
     server: Server,
     reloads: mpsc::Sender<Reply>,
     quit: Arc<Notify>,
+    /// How much earlier than its reader would give up a scrape is answered.
+    timeout_offset: Duration,
 }
+
+/// The header in which Prometheus says how long it waits.
+const SCRAPE_TIMEOUT: &str = "x-prometheus-scrape-timeout-seconds";
 
 impl Backend {
     fn current(&self) -> Arc<Generation> {
         Arc::clone(&self.current.borrow())
     }
 
-    /// The generation to answer from, polled where that is wanted.
-    async fn polled(&self) -> Arc<Generation> {
+    /// When a scrape is to be answered at the latest, where its reader says how long it waits.
+    fn deadline(&self, headers: &HeaderMap) -> Option<Instant> {
+        let seconds: f64 = headers.get(SCRAPE_TIMEOUT)?.to_str().ok()?.parse().ok()?;
+        let timeout = Duration::try_from_secs_f64(seconds).ok()?;
+        // An offset above it would leave no time at all.
+        let limit = timeout.saturating_sub(self.timeout_offset).max(timeout / 2);
+        Instant::now().checked_add(limit)
+    }
+
+    /// The generation to answer from, polled where that is wanted, and the targets of which a poll
+    /// was not over in time.
+    async fn polled(
+        &self,
+        target: Option<&str>,
+        deadline: Option<Instant>,
+    ) -> (Arc<Generation>, Vec<String>) {
         loop {
             let generation = self.current();
-            let targets = generation.targets.iter();
-            let on_demand = targets.filter(|target| target.is_on_demand());
-            let polled = join_all(on_demand.map(Handle::polled)).await;
+            let on_demand = generation.of(target).filter(|target| target.is_on_demand());
+            let polls = on_demand.map(|target| async move {
+                let polled = match deadline {
+                    Some(deadline) => timeout_at(deadline, target.polled()).await.ok(),
+                    None => Some(target.polled().await),
+                };
+                (target.name(), polled)
+            });
+            let polled = join_all(polls).await;
             // A task that is gone was replaced while it was waited for.
-            let gone = polled.contains(&false);
+            let gone = polled.iter().any(|(_, polled)| *polled == Some(false));
             if !gone || Arc::ptr_eq(&generation, &self.current()) {
-                return generation;
+                let late = polled.into_iter().filter(|(_, polled)| polled.is_none());
+                let late = late.map(|(name, _)| name.to_owned()).collect();
+                return (generation, late);
             }
         }
     }
 }
 
 impl web::Backend for Backend {
-    fn scrape(&self, request: web::ScrapeRequest) -> BoxFuture<'_, web::ScrapeResponse> {
+    fn scrape(&self, request: web::ScrapeRequest) -> BoxFuture<'_, Option<web::ScrapeResponse>> {
         Box::pin(async move {
-            let generation = self.polled().await;
-            let last = generation.targets.iter().filter_map(Handle::fresh);
+            let target = request.target.as_deref();
+            let deadline = self.deadline(&request.headers);
+            let (generation, late) = self.polled(target, deadline).await;
+            if target.is_some() && generation.of(target).next().is_none() {
+                return None;
+            }
+            let last = generation.of(target).filter_map(Handle::fresh);
             let snapshots = last.flat_map(|last| last.snapshots().cloned().collect::<Vec<_>>());
             let snapshots = snapshots.collect();
             let values = |name| {
@@ -72,8 +105,15 @@ impl web::Backend for Backend {
                 values.map(HeaderValue::as_bytes)
             };
             let answer = negotiate(values(ACCEPT), values(ACCEPT_ENCODING));
+            let mut own = match target {
+                Some(target) => self.telemetry.gather_target(target),
+                None => self.telemetry.gather(),
+            };
+            for target in late {
+                telemetry::show_down(&mut own, &target);
+            }
             let selection = Selection::new(request.families);
-            let own = own_metrics(&self.telemetry, &selection, answer.format);
+            let own = own_metrics(&own, &selection, answer.format);
             let shape = Shape {
                 format: answer.format,
                 histograms: generation.histograms,
@@ -83,12 +123,12 @@ impl web::Backend for Backend {
                 .server
                 .serve(snapshots, &shape, selection, answer.encoding, own)
                 .await;
-            web::ScrapeResponse {
+            Some(web::ScrapeResponse {
                 content_type: answer.content_type(),
                 encoding: served.encoding,
                 size: served.size,
                 body: Box::pin(futures_util::stream::iter(served.pieces)),
-            }
+            })
         })
     }
 
@@ -179,6 +219,7 @@ pub(super) async fn serve(flags: &Flags, overrides: Overrides) -> anyhow::Result
         server: Server::default(),
         reloads,
         quit: Arc::clone(&quit),
+        timeout_offset: flags.timeout_offset,
     });
     for listener in &listeners {
         tracing::info!(address = %listener, tls, path = flags.telemetry_path, "listening");

@@ -36,11 +36,11 @@ impl Spec {
                 name: target.name.clone(),
                 address: target.address.clone(),
                 schedule: Schedule {
-                    interval: config.poll.interval,
-                    stale_after: config.poll.stale_after,
+                    interval: target.poll.interval,
+                    stale_after: target.poll.stale_after,
                 },
-                timeout: config.poll.timeout,
-                options: config.transport(),
+                timeout: target.poll.timeout,
+                options: target.transport(),
                 settings: config.settings(target, reserved),
                 collectors: config.collectors.clone(),
                 histograms: config.histograms,
@@ -65,18 +65,21 @@ impl Spec {
         self.schedule.interval.is_zero()
     }
 
-    /// A task that has not polled yet.
-    pub(super) fn task(&self, telemetry: &Arc<Telemetry>) -> Result<Task, Error> {
-        let transport = Transport::open(self.address.clone(), self.options.clone())?;
+    /// The way to it; nothing is connected yet.
+    pub(super) fn transport(&self) -> Result<Transport, Error> {
+        Transport::open(self.address.clone(), self.options.clone())
+    }
+
+    /// A task that has not polled yet. Its series are shown from now on.
+    pub(super) fn task(&self, transport: Transport, telemetry: &Arc<Telemetry>) -> Task {
         let collectors = Collectors::new(&self.collectors, self.settings.clone());
         let poller = Poller::new(transport, self.timeout, self.settings.clone());
-        let poller = poller.with_collectors(collectors);
-        Ok(Task::new(
+        Task::new(
             &self.name,
             &self.address.to_string(),
             self.schedule,
-            poller,
+            poller.with_collectors(collectors),
             Arc::clone(telemetry),
-        ))
+        )
     }
 }

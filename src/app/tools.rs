@@ -154,19 +154,19 @@ fn learned<'n>(mapping: &Mapping, names: impl Iterator<Item = &'n String>) -> Sc
 /// Reads the first target once.
 async fn poll(config: &Config) -> anyhow::Result<Snapshot> {
     let target = config.targets.first().context("no target")?;
-    let transport = Transport::open(target.address.clone(), config.transport())?;
+    let transport = Transport::open(target.address.clone(), target.transport())?;
     let own = Telemetry::new().context("own metrics")?;
     let reserved = super::reserved(&own);
     let settings = config.settings(target, &reserved);
-    let mut poller = Poller::new(transport, config.poll.timeout, settings);
+    let mut poller = Poller::new(transport, target.poll.timeout, settings);
     Ok(poller.poll().await?.snapshot)
 }
 
 /// The stats of the first target, by name.
 async fn known_stats(config: &Config) -> anyhow::Result<BTreeMap<String, StatType>> {
     let target = config.targets.first().context("no target")?;
-    let mut transport = Transport::open(target.address.clone(), config.transport())?;
-    let deadline = tokio::time::Instant::now() + config.poll.timeout;
+    let mut transport = Transport::open(target.address.clone(), target.transport())?;
+    let deadline = tokio::time::Instant::now() + target.poll.timeout;
     let mut body = Vec::new();
     let mut known = BTreeMap::new();
     for (query, stat_type) in [

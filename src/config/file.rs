@@ -8,6 +8,7 @@ use super::Overrides;
 use crate::collectors::{Name, Options};
 use crate::histogram::native::Form;
 use crate::relabel;
+use crate::secret::Secret;
 use crate::yaml::{Attempt, Placed};
 
 /// The configuration file as written.
@@ -31,6 +32,47 @@ pub(super) struct FileTarget {
     pub(super) admin_address: Placed<String>,
     #[serde(default)]
     pub(super) labels: BTreeMap<String, Placed<String>>,
+    #[serde(default)]
+    pub(super) poll: Attempt<FilePoll>,
+    #[serde(default)]
+    pub(super) limits: Attempt<FileLimits>,
+    #[serde(default)]
+    pub(super) basic_auth: Attempt<Option<Placed<FileBasicAuth>>>,
+    #[serde(default)]
+    pub(super) authorization: Attempt<Option<Placed<FileAuthorization>>>,
+    #[serde(default)]
+    pub(super) headers: Attempt<BTreeMap<String, Placed<Secret>>>,
+    #[serde(default)]
+    pub(super) tls_config: Attempt<Option<Placed<FileTls>>>,
+}
+
+/// As in Prometheus.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct FileBasicAuth {
+    pub(super) username: String,
+    pub(super) password: Option<Secret>,
+    pub(super) password_file: Option<String>,
+}
+
+/// As in Prometheus.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct FileAuthorization {
+    #[serde(rename = "type")]
+    pub(super) scheme: Option<String>,
+    pub(super) credentials: Option<Secret>,
+    pub(super) credentials_file: Option<String>,
+}
+
+/// As in Prometheus.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct FileTls {
+    pub(super) ca_file: Option<String>,
+    pub(super) cert_file: Option<String>,
+    pub(super) key_file: Option<String>,
+    pub(super) insecure_skip_verify: bool,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -41,6 +83,20 @@ pub(super) struct FilePoll {
     pub(super) stale_after: Option<Placed<String>>,
     pub(super) used_only: Option<bool>,
     pub(super) filter: Option<String>,
+}
+
+impl FilePoll {
+    /// What is said here, or else there.
+    pub(super) fn or(self, other: &Self) -> Self {
+        let other = other.clone();
+        Self {
+            interval: self.interval.or(other.interval),
+            timeout: self.timeout.or(other.timeout),
+            stale_after: self.stale_after.or(other.stale_after),
+            used_only: self.used_only.or(other.used_only),
+            filter: self.filter.or(other.filter),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -87,4 +143,18 @@ pub(super) struct FileLimits {
     pub(super) series_per_family: Option<Placed<String>>,
     pub(super) label_value_bytes: Option<Placed<String>>,
     pub(super) labels_per_series: Option<Placed<String>>,
+}
+
+impl FileLimits {
+    /// What is said here, or else there.
+    pub(super) fn or(self, other: &Self) -> Self {
+        let other = other.clone();
+        Self {
+            body: self.body.or(other.body),
+            series: self.series.or(other.series),
+            series_per_family: self.series_per_family.or(other.series_per_family),
+            label_value_bytes: self.label_value_bytes.or(other.label_value_bytes),
+            labels_per_series: self.labels_per_series.or(other.labels_per_series),
+        }
+    }
 }

@@ -3,8 +3,8 @@
 //! A body that is not compressed is a stream of its own for each reader: kept, it would take more
 //! memory than all else. What is compressed is made on a blocking thread at most once for a set of
 //! snapshots, format and encoding; scrapes that want it at the same time wait for it together, and
-//! all hold the same bytes. Only what was made of the newest snapshots is kept, so that there are at
-//! most as many bodies as kinds of them. The own metrics, which change with each scrape, are written
+//! all hold the same bytes. Only what was made of snapshots that are still served is kept, so that
+//! there are at most as many bodies as kinds of them, for all targets and for each. The own metrics, which change with each scrape, are written
 //! behind it. A scrape of selected families makes its own body, which is not kept.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -105,6 +105,11 @@ impl Key {
             && self.snapshots.iter().zip(&other.snapshots).all(same)
     }
 
+    /// Whether somebody else still has the snapshots: a target that was polled again has not.
+    fn is_served(&self) -> bool {
+        self.snapshots.iter().all(|have| have.strong_count() > 0)
+    }
+
     fn is_same(&self, other: &Self) -> bool {
         self.format == other.format
             && self.encoding == other.encoding
@@ -161,7 +166,7 @@ impl Server {
         if let Some(have) = kept.iter().find(|have| have.key.is_same(&key)) {
             return have.made.clone();
         }
-        kept.retain(|have| have.key.is_of_same_poll(&key));
+        kept.retain(|have| have.key.is_served());
         let made = make(
             snapshots.to_vec(),
             shape.clone(),

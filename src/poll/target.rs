@@ -208,7 +208,7 @@ impl Task {
         let view = self.publish.borrow();
         let target = self.handle.name();
         let collectors = self.poller.collectors();
-        let collectors: Vec<_> = collectors.map(|name| name.as_str()).collect();
+        let collectors: Vec<_> = collectors.map(Name::as_str).collect();
         self.telemetry.keep_collectors(target, &collectors);
         let is_up = view.last.is_some() && view.error.is_none();
         self.telemetry.show_up(target, is_up);

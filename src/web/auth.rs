@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, oneshot};
 use warp::http::HeaderMap;
 use warp::http::header::AUTHORIZATION;
 
-use super::config::Secret;
+use crate::secret::Secret;
 
 /// Hashes computed at the same time: scrapes come before strangers, on one core too.
 const HASHES: usize = 2;

@@ -23,33 +23,13 @@ use warp::http::{HeaderName, HeaderValue};
 use super::auth::Users;
 use super::rate::{self, Rate};
 use crate::files::Files;
+use crate::secret::Secret;
 use crate::yaml::{self, Attempt, Placed, Problem};
 
 /// A web configuration that cannot be used, with every reason, one line each.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.join("\n"))]
 pub struct WebConfigError(pub Vec<String>);
-
-/// Text that is not for logs and messages.
-#[derive(Clone, Default, Deserialize)]
-#[serde(transparent)]
-pub(super) struct Secret(String);
-
-impl Secret {
-    pub(super) const fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    pub(super) fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<secret>")
-    }
-}
 
 /// What connections and requests go by.
 #[derive(Debug, Default)]
@@ -146,9 +126,8 @@ pub(super) fn load(path: &Path) -> (Files, Result<WebConfig, WebConfigError>) {
     }
     if !notes.problems.is_empty() {
         notes.problems.sort();
-        let lines = notes.problems.iter();
-        let lines =
-            lines.map(|problem| format!("{shown}:{}: {}", problem.place, redacted(problem)));
+        let lines = notes.problems.into_iter().map(Problem::redacted);
+        let lines = lines.map(|problem| format!("{shown}:{problem}"));
         return (notes.files, Err(WebConfigError(lines.collect())));
     }
     let config = WebConfig {
@@ -159,17 +138,6 @@ pub(super) fn load(path: &Path) -> (Files, Result<WebConfig, WebConfigError>) {
         warnings: notes.warnings,
     };
     (notes.files, Ok(config))
-}
-
-/// A message without what stands where something else is wanted: it may be a key that was given as
-/// the file, or a password in the wrong line.
-fn redacted(problem: &Problem) -> &str {
-    let reason = &problem.reason;
-    let parts = reason.split_once(" is wanted here, not '");
-    parts.map_or(reason, |(what, _)| {
-        let end = what.len() + " is wanted here".len();
-        reason.get(..end).unwrap_or(what)
-    })
 }
 
 /// The headers that may be set, with the values that they may have; none: any.

@@ -9,15 +9,15 @@ struct Stub {
 }
 
 impl Backend for Stub {
-    fn scrape(&self, request: ScrapeRequest) -> BoxFuture<'_, ScrapeResponse> {
+    fn scrape(&self, request: ScrapeRequest) -> BoxFuture<'_, Option<ScrapeResponse>> {
         assert!(request.families != ["panic"], "as asked");
         let text = format!("families={}", request.families.join("+"));
-        Box::pin(std::future::ready(ScrapeResponse {
+        Box::pin(std::future::ready(Some(ScrapeResponse {
             encoding: Encoding::Identity,
             size: None,
             content_type: "text/plain; version=0.0.4; charset=utf-8",
             body: Box::pin(futures_util::stream::iter([Bytes::from(text)])),
-        }))
+        })))
     }
     fn readiness(&self) -> Result<(), String> {
         Err("envoy: no poll has ended yet".to_owned())
@@ -69,6 +69,8 @@ async fn every_route_and_method() {
                 Handler::Other => 404,
                 _ if !taken => 405,
                 Handler::Metrics | Handler::Status | Handler::Healthy => 200,
+                // It names no target.
+                Handler::Probe => 400,
                 Handler::Ready => 503,
                 Handler::Reload | Handler::Quit => 403,
             };

@@ -67,7 +67,7 @@ def newest_envoy(tmp_path, upstream):
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory):
-    """A throwaway authority, a server certificate for loopback, and an authority that signed nothing."""
+    """A throwaway authority, certificates of a server on loopback and of a client, and an authority that signed nothing."""
     folder = tmp_path_factory.mktemp("tls")
 
     def openssl(*arguments):
@@ -76,11 +76,13 @@ def certificates(tmp_path_factory):
     key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     for name in ("ca", "other"):
         openssl("req", "-x509", *key, "-keyout", f"{name}.key", "-out", f"{name}.pem", "-days", "2", "-subj", f"/CN={name}")
-    openssl("req", *key, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=server")
     (folder / "ext").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
-    openssl("x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
-            "-out", "server.pem", "-days", "2", "-extfile", "ext")
+    for name in ("server", "client"):
+        openssl("req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+                "-out", f"{name}.pem", "-days", "2", "-extfile", "ext")
     return SimpleNamespace(
         server=(folder / "server.pem", folder / "server.key"),
+        client=(folder / "client.pem", folder / "client.key"),
         authority=folder / "ca.pem", other=folder / "other.pem",
     )

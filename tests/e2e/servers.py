@@ -133,15 +133,16 @@ def cluster_name(number):
 class Envoy(Child):
     """A real Envoy with dotted names everywhere that sends /N/status/CODE to cluster N."""
 
-    def __init__(self, version, directory, upstream_port, clusters=3, admin_socket=None, ports=None, tls=None, flush="0.2s"):
+    def __init__(self, version, directory, upstream_port, clusters=3, admin_socket=None, ports=None, tls=None,
+                 tls_clients=None, flush="0.2s"):
         binary = ROOT / f".servers/envoy-{version}/bin/envoy-{version}"
         assert binary.exists(), f"no Envoy {version}: tests/servers/install.sh installs it"
         self.version = version
         self.admin_port, self.port, self.tls_port = ports or (free_port(), free_port(), free_port())
         self.admin = f"http://127.0.0.1:{self.admin_port}"
         config = Path(directory) / f"envoy-{self.port}.json"
-        written = {**self.config(upstream_port, clusters, admin_socket, tls), "stats_flush_interval": flush}
-        config.write_text(json.dumps(written))
+        written = self.config(upstream_port, clusters, admin_socket, tls, tls_clients)
+        config.write_text(json.dumps({**written, "stats_flush_interval": flush}))
         super().__init__(
             "envoy",
             [binary, "-c", config, "--use-dynamic-base-id", "--concurrency", "2", "--log-level", "warning",
@@ -153,7 +154,7 @@ class Envoy(Child):
         else:
             self.wait_ready(self.admin + "/ready")
 
-    def config(self, upstream_port, clusters, admin_socket, tls):
+    def config(self, upstream_port, clusters, admin_socket, tls, tls_clients):
         def address(port):
             return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
 
@@ -196,12 +197,14 @@ class Envoy(Child):
             all_clusters.append(cluster("admin", self.admin_port))
             certificate = {"certificate_chain": {"filename": str(tls[0])}, "private_key": {"filename": str(tls[1])}}
             context = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
+            clients = {"validation_context": {"trusted_ca": {"filename": str(tls_clients)}}} if tls_clients else {}
             listeners.append({
                 "name": "tls", "address": address(self.tls_port),
                 "filter_chains": [{
                     "filters": manager("tls", [{"match": {"prefix": "/"}, "route": {"cluster": "admin"}}]),
                     "transport_socket": {"name": "tls", "typed_config": {
-                        "@type": context, "common_tls_context": {"tls_certificates": [certificate]}}},
+                        "@type": context, "common_tls_context": {"tls_certificates": [certificate], **clients},
+                        "require_client_certificate": bool(clients)}},
                 }],
             })
         admin = {"pipe": {"path": str(admin_socket)}} if admin_socket else address(self.admin_port)

@@ -7,7 +7,16 @@ use std::path::{Path, PathBuf};
 
 /// Modules from the nouns up. Those of one line may not import each other.
 const LAYERS: [&[&str]; 15] = [
-    &["stat", "names", "family", "negotiate", "yaml", "work", "files"],
+    &[
+        "stat",
+        "names",
+        "family",
+        "negotiate",
+        "yaml",
+        "work",
+        "files",
+        "secret",
+    ],
     &["histogram", "relabel"],
     &["decode"],
     &["mapping"],

@@ -32,5 +32,7 @@ mod reload;
 /// Scrapes over real sockets.
 mod scrape;
 mod support;
+/// Several targets: none delays another, and each can be asked for alone.
+mod targets;
 /// TLS, users, headers and rate limit of the web configuration.
 mod tls_auth;

@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::support::fake_envoy::{Answer, FakeEnvoy};
-use crate::support::program::{Folder, Program};
+use crate::support::program::Program;
+use crate::support::tls::Folder;
 
 const SERIES: &str = "envoy_cluster_upstream_cx_total";
 

@@ -27,6 +27,7 @@ use envoy_exporter::exposition::{Body, Selection, Shape, own};
 use envoy_exporter::negotiate::Format;
 use envoy_exporter::poll::{Error, Polled, Poller};
 use envoy_exporter::snapshot::Snapshot;
+use envoy_exporter::transport::access::Access;
 use envoy_exporter::transport::{AdminAddress, Options, Selection as Wanted, Transport};
 
 /// A file or folder of `testdata`.
@@ -81,6 +82,7 @@ fn poller_at(
     let options = Options {
         max_body,
         selection: Wanted::default(),
+        access: Access::default(),
     };
     let transport = Transport::open(address, options).expect("a transport");
     let target = config.targets.first().expect("a target");

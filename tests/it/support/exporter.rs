@@ -127,7 +127,7 @@ impl Drop for Counted {
 struct Shared(Arc<Fake>);
 
 impl Backend for Shared {
-    fn scrape(&self, request: ScrapeRequest) -> BoxFuture<'_, ScrapeResponse> {
+    fn scrape(&self, request: ScrapeRequest) -> BoxFuture<'_, Option<ScrapeResponse>> {
         let first = request.families.first().cloned().unwrap_or_default();
         assert!(first != "panic", "as asked, at once");
         Box::pin(async move {
@@ -142,7 +142,7 @@ impl Backend for Shared {
                 let _held = &counted;
                 fake.pieces.fetch_add(1, Ordering::SeqCst);
             });
-            ScrapeResponse {
+            Some(ScrapeResponse {
                 content_type: "text/plain; version=0.0.4; charset=utf-8",
                 encoding: if sized {
                     Encoding::Zstd
@@ -151,7 +151,7 @@ impl Backend for Shared {
                 },
                 size: sized.then_some("sized|\n".len()),
                 body: Box::pin(body),
-            }
+            })
         })
     }
 

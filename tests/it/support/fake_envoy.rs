@@ -30,6 +30,7 @@ pub struct Seen {
     pub requests: AtomicUsize,
     under_way: AtomicUsize,
     pub most_under_way: AtomicUsize,
+    last_head: std::sync::Mutex<String>,
 }
 
 /// A running interface; it goes with the runtime.
@@ -61,6 +62,11 @@ impl FakeEnvoy {
         }
     }
 
+    /// The head of the last request, names in lower case as they come.
+    pub fn last_head(&self) -> String {
+        self.seen.last_head.lock().unwrap().clone()
+    }
+
     /// Answers so from now on.
     pub fn answer(&self, answer: Answer) {
         *self.answer.lock().unwrap() = answer;
@@ -68,7 +74,9 @@ impl FakeEnvoy {
 }
 
 async fn converse(mut stream: TcpStream, answer: Arc<std::sync::Mutex<Answer>>, seen: Arc<Seen>) {
-    while let Some(path) = request(&mut stream).await {
+    while let Some(head) = request(&mut stream).await {
+        let path = head.split(' ').nth(1).unwrap().to_owned();
+        *seen.last_head.lock().unwrap() = head;
         seen.requests.fetch_add(1, Ordering::SeqCst);
         let under_way = seen.under_way.fetch_add(1, Ordering::SeqCst) + 1;
         seen.most_under_way.fetch_max(under_way, Ordering::SeqCst);
@@ -81,14 +89,13 @@ async fn converse(mut stream: TcpStream, answer: Arc<std::sync::Mutex<Answer>>, 
     }
 }
 
-/// The path of the next request; nothing when the client is gone.
+/// The head of the next request; nothing when the client is gone.
 async fn request(stream: &mut TcpStream) -> Option<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.ok()?);
     }
-    let head = String::from_utf8(head).unwrap();
-    Some(head.split(' ').nth(1).unwrap().to_owned())
+    Some(String::from_utf8(head).unwrap())
 }
 
 /// Answers; says whether the connection goes on.
