@@ -10,8 +10,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use regex::Regex;
 
-use crate::config::{Overrides, parse_duration};
+use crate::config::{Overrides, parse_duration, parse_regex};
 use crate::histogram::native;
 use crate::negotiate;
 use crate::transport::AdminAddress;
@@ -170,6 +171,10 @@ pub struct Flags {
     #[command(flatten)]
     pub collectors: collectors::Flags,
 
+    /// Show only endpoints of clusters in whose name the regex is found; handed to Envoy
+    #[arg(long = "collector.endpoints.include", env = "ENVOY_EXPORTER_COLLECTOR_ENDPOINTS_INCLUDE", value_name = "REGEX", value_parser = parse_regex, global = true)]
+    pub endpoints_include: Option<Regex>,
+
     /// Where to serve: `HOST:PORT`, `:PORT` for every address, or `unix:///SOCKET`; may be repeated
     #[arg(
         long = "web.listen-address",
@@ -241,6 +246,7 @@ impl Flags {
             histograms: self.histograms,
             created_timestamps: self.created_timestamps,
             collectors: self.collectors.said.clone(),
+            endpoints_include: self.endpoints_include.clone(),
         }
     }
 }

@@ -6,11 +6,15 @@
 //! until it succeeds again; that is counted, and the poll is none the worse for it. One that is
 //! switched off asks for nothing.
 
+mod certificates;
+mod endpoints;
 mod listeners;
 mod memory;
 mod name;
+mod server_info;
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -23,13 +27,16 @@ use crate::snapshot::builder::collected::{Collected, Finding};
 use crate::telemetry::Outcome;
 use crate::transport::{self, Query, Transport};
 
+pub use endpoints::Selection;
 pub use name::Name;
 
 /// Which collectors run, and how.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Those that are on.
     pub on: Vec<Name>,
+    /// Which endpoints are shown.
+    pub endpoints: Selection,
 }
 
 /// Why a collector found nothing.
@@ -88,7 +95,7 @@ pub struct Server {
 
 impl Server {
     /// From the gauges of a poll; a filter may leave some out.
-    pub fn of_stats(mut gauge: impl FnMut(&str) -> Option<u64>) -> Self {
+    pub fn of_stats(mut gauge: impl FnMut(&'static str) -> Option<u64>) -> Self {
         Self {
             uptime: gauge("server.uptime"),
             epoch: gauge("server.hot_restart_epoch"),
@@ -132,7 +139,10 @@ impl Asking<'_> {
 #[derive(Debug)]
 pub struct Collectors {
     all: Vec<Scheduled>,
-    collected: Box<Collected>,
+    options: Options,
+    settings: Settings,
+    /// Absent only while a blocking thread has it, and after a panic there.
+    collected: Option<Box<Collected>>,
     server: Server,
 }
 
@@ -156,8 +166,10 @@ impl Collectors {
             })
             .collect();
         (!all.is_empty()).then(|| Self {
-            collected: Box::new(Collected::new(settings, all.len())),
             all,
+            settings,
+            collected: None,
+            options: options.clone(),
             server: Server::default(),
         })
     }
@@ -177,11 +189,12 @@ impl Collectors {
         let is_other = server.is_other_than(self.server);
         self.server = server;
         let mut runs = Vec::new();
+        let mut collected = self.take_collected();
         for (at, collector) in self.all.iter_mut().enumerate() {
             if !is_other && !collector.is_due() {
                 continue;
             }
-            let Some(mut finding) = self.collected.begin(at) else {
+            let Some(mut finding) = collected.begin(at) else {
                 continue;
             };
             let start = Instant::now();
@@ -191,7 +204,8 @@ impl Collectors {
                 deadline,
                 bytes: &mut bytes,
             };
-            let run = AssertUnwindSafe(collector.run(asking, &mut finding)).catch_unwind();
+            let run = collector.run(asking, &self.options, &mut finding);
+            let run = AssertUnwindSafe(run).catch_unwind();
             let result = run.await.unwrap_or(Err(Error::Panicked));
             if result.is_err() {
                 finding.clear();
@@ -204,12 +218,40 @@ impl Collectors {
                 bytes,
             });
         }
+        self.collected = Some(collected);
         runs
     }
 
-    /// What all of them have, beside the stats of this poll.
-    pub fn finish(&mut self, stats: &Snapshot) -> Snapshot {
-        self.collected.finish(stats)
+    /// What all of them have, beside the stats of this poll. Runs on a blocking thread: what is new may
+    /// be much. If it panics, all collectors begin anew.
+    pub async fn finish(&mut self, stats: &Snapshot) -> Option<Snapshot> {
+        let mut collected = self.take_collected();
+        let stats = Arc::clone(stats.layout());
+        let finished = tokio::task::spawn_blocking(move || {
+            let snapshot = collected.finish(&stats);
+            (collected, snapshot)
+        });
+        match finished.await {
+            Ok((collected, snapshot)) => {
+                self.collected = Some(collected);
+                Some(snapshot)
+            }
+            Err(error) => {
+                tracing::error!(%error, "what collectors found could not be laid out");
+                for collector in &mut self.all {
+                    collector.ran = None;
+                }
+                None
+            }
+        }
+    }
+
+    fn take_collected(&mut self) -> Box<Collected> {
+        let collected = self.collected.take();
+        collected.unwrap_or_else(|| {
+            let settings = self.settings.clone();
+            Box::new(Collected::new(settings, self.all.len()))
+        })
     }
 }
 
@@ -219,10 +261,18 @@ impl Scheduled {
             .is_none_or(|ran| ran.elapsed() >= self.name.interval())
     }
 
-    async fn run(&self, asking: Asking<'_>, finding: &mut Finding<'_>) -> Result<(), Error> {
+    async fn run(
+        &self,
+        asking: Asking<'_>,
+        options: &Options,
+        finding: &mut Finding<'_>,
+    ) -> Result<(), Error> {
         match self.name {
+            Name::Certificates => certificates::run(asking, finding).await,
+            Name::Endpoints => endpoints::run(asking, &options.endpoints, finding).await,
             Name::Listeners => listeners::run(asking, finding).await,
             Name::Memory => memory::run(asking, finding).await,
+            Name::ServerInfo => server_info::run(asking, finding).await,
         }
     }
 }

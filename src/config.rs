@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashSet;
+use regex::Regex;
 
 use crate::collectors;
 use crate::histogram::native::Form;
@@ -69,6 +70,8 @@ pub struct Overrides {
     pub created_timestamps: Option<bool>,
     /// Collectors that are switched on or off.
     pub collectors: Vec<(collectors::Name, bool)>,
+    /// Only endpoints of clusters in whose name this is found.
+    pub endpoints_include: Option<Regex>,
 }
 
 /// Everything resolved.
@@ -145,9 +148,9 @@ impl Config {
         let created = overrides.created_timestamps.or(created);
         let bounds = family_bounds(histograms, &mut problems);
         let limits = file.limits.take(&mut problems).unwrap_or_default();
-        let (max_body, limits) = resolve_limits(&limits, &mut problems);
+        let (max_body, limits, endpoints) = resolve_limits(&limits, &mut problems);
         let collectors = file.collectors.take(&mut problems).unwrap_or_default();
-        let collectors = collectors.resolved(overrides);
+        let collectors = collectors.resolved(overrides, endpoints, &mut problems);
         problems.sort();
         errors.extend(problems.iter().map(|problem| format!("{origin}:{problem}")));
         let mapping = if overrides.mapping.is_empty() {
@@ -203,6 +206,12 @@ impl Config {
             selection: transport::Selection {
                 used_only: self.poll.used_only,
                 filter: self.poll.filter.clone(),
+                clusters: self
+                    .collectors
+                    .endpoints
+                    .include
+                    .as_ref()
+                    .map(Regex::to_string),
             },
         }
     }
@@ -354,7 +363,7 @@ fn family_bounds(written: FileHistograms, problems: &mut Vec<Problem>) -> Family
     bounds
 }
 
-fn resolve_limits(file: &FileLimits, problems: &mut Vec<Problem>) -> (u64, Limits) {
+fn resolve_limits(file: &FileLimits, problems: &mut Vec<Problem>) -> (u64, Limits, usize) {
     let mut count = |key: &str, written: &Option<Placed<String>>, default: usize| {
         let Some(written) = written else {
             return default;
@@ -382,12 +391,14 @@ fn resolve_limits(file: &FileLimits, problems: &mut Vec<Problem>) -> (u64, Limit
         ),
         labels: count("labels_per_series", &file.labels_per_series, default.labels),
     };
+    let endpoints = collectors::Selection::default().most;
+    let endpoints = count("endpoints", &file.endpoints, endpoints);
     let body = file.body.as_ref().and_then(|written| {
         parse_size(&written.value)
             .map_err(|reason| problems.push(written.problem(format!("limits.body: {reason}"))))
             .ok()
     });
-    (body.unwrap_or(DEFAULT_BODY_LIMIT), limits)
+    (body.unwrap_or(DEFAULT_BODY_LIMIT), limits, endpoints)
 }
 
 /// Compiles the mapping. Each source is the name of a profile or the path of a table, and comes with
@@ -438,6 +449,16 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     }
     humantime::parse_duration(text)
         .map_err(|error| format!("'{text}' is not a duration like 500ms, 5s or 2m: {error}"))
+}
+
+/// Reads a regular expression.
+pub fn parse_regex(text: &str) -> Result<Regex, String> {
+    Regex::new(text).map_err(|error| {
+        // Its last line says what is wrong; those before show where.
+        let error = error.to_string();
+        let reason = error.lines().last().unwrap_or_default();
+        format!("'{text}' is not a regular expression: {reason}")
+    })
 }
 
 /// Reads a size: a whole number of bytes with `KiB`, `MiB` or `GiB`, or bare.

@@ -5,6 +5,8 @@
 //! shape is an [`Error`] that says what was expected and at which byte. Whole numbers are exact up
 //! to 2^64-1; anything else in a number's place is an error, since a rounded number would be wrong.
 
+mod certs;
+mod clusters;
 mod documents;
 mod objects;
 mod readers;
@@ -17,7 +19,11 @@ use crate::histogram::Bin;
 
 use readers::{Array, By, Collect, MapReader, Reader, Text, ValueSeed, needed, once};
 
-pub use documents::{FoundEndpoint, Listener, endpoints, listeners, memory, version};
+pub use certs::{Certificate, CertificateKind, certificates};
+pub use clusters::{Cluster, ClusterStream, Health, Host, HostStat, Limits, Locality, Priority};
+pub use documents::{
+    FoundEndpoint, Listener, ServerInfo, endpoints, listeners, memory, server_info, version,
+};
 pub use objects::{HistogramStream, Kind as HistogramKind, Taker};
 pub use stream::StatStream;
 

@@ -15,8 +15,12 @@ const COUNTERS: &str = include_str!("../testdata/demo/counters.json");
 const GAUGES: &str = include_str!("../testdata/demo/gauges.json");
 const HISTOGRAMS: &str = include_str!("../testdata/demo/histograms.json");
 const CLUSTERS: &str = include_str!("../testdata/demo/clusters.json");
-/// Of the version alone; the real answer is mostly a list of extensions.
-const SERVER_INFO: &str = r#"{"version":"0/1.40.0/Clean/RELEASE/BoringSSL"}"#;
+const CERTS: &str = r#"{"certificates":[{"ca_cert":[],"cert_chain":[{"path":"/etc/envoy/demo.crt",
+    "serial_number":"0d","subject_alt_names":[{"dns":"demo.example.com"}],
+    "valid_from":"2026-01-01T00:00:00Z","expiration_time":"2036-01-01T00:00:00Z"}]}]}"#;
+/// The real answer is mostly a list of extensions.
+const SERVER_INFO: &str = r#"{"version":"0/1.40.0/Clean/RELEASE/BoringSSL","state":"LIVE",
+    "hot_restart_version":"11.104","node":{"id":"demo-1","cluster":"demo"}}"#;
 const LISTENERS: &str = r#"{"listener_statuses":[{"name":"edge",
     "local_address":{"socket_address":{"address":"0.0.0.0","port_value":10000}}}]}"#;
 const MEMORY: &str = r#"{"allocated":"9437184","heap_size":"16777216","pageheap_unmapped":"0",
@@ -56,14 +60,14 @@ fn answer(query: Query, age: Duration, body: &mut Vec<u8>) -> Result<(), decode:
         Query::Counters => scalars(COUNTERS, |_, value| grown(value, age))?,
         Query::Gauges => scalars(GAUGES, |name, value| gauge(name, value, age))?,
         Query::Histograms => histograms(age)?,
-        Query::Clusters => CLUSTERS.to_owned(),
+        Query::Clusters | Query::Endpoints => CLUSTERS.to_owned(),
         Query::ServerInfo => SERVER_INFO.to_owned(),
         Query::TextReadouts | Query::HistogramBounds | Query::AllStats => {
             r#"{"stats":[]}"#.to_owned()
         }
         Query::Listeners => LISTENERS.to_owned(),
         Query::Memory => MEMORY.to_owned(),
-        Query::Certs => "{}".to_owned(),
+        Query::Certs => CERTS.to_owned(),
     };
     body.clear();
     body.extend_from_slice(text.as_bytes());

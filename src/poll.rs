@@ -164,7 +164,7 @@ impl Poller {
             let transport = &mut self.transport;
             polled.runs = collectors.run(transport, deadline, server).await;
             polled.body_bytes += polled.runs.iter().map(|run| run.bytes).sum::<usize>();
-            polled.collected = Some(collectors.finish(&polled.snapshot));
+            polled.collected = collectors.finish(&polled.snapshot).await;
         }
         Ok(polled)
     }
@@ -288,6 +288,7 @@ impl Reading {
             Query::Histograms => Some(histograms(HistogramKind::Detailed)),
             Query::HistogramBounds => Some(histograms(HistogramKind::Cumulative)),
             Query::Clusters
+            | Query::Endpoints
             | Query::Certs
             | Query::ServerInfo
             | Query::Listeners

@@ -143,6 +143,11 @@ impl Snapshot {
         })
     }
 
+    /// Its families and series, without their values.
+    pub fn layout(&self) -> &Arc<Layout> {
+        &self.layout
+    }
+
     /// Whether there is a family of this name.
     pub fn has(&self, name: &str) -> bool {
         let families = &self.layout.families;

@@ -165,6 +165,11 @@ impl Transport {
         })
     }
 
+    /// Whether a server answers now, and no capture does.
+    pub fn is_live(&self) -> bool {
+        matches!(self.source, Source::Http { .. })
+    }
+
     /// Whether this is a capture that holds stats of all types in one file and no others.
     pub fn has_only_all_stats(&self) -> bool {
         let Source::File(dir) = &self.source else {

@@ -57,8 +57,11 @@ macro_rules! names {
 }
 
 names! {
+    Certificates, "certificates", "CERTIFICATES", true, Duration::from_mins(1), "Since when and until when certificates are valid";
+    Endpoints, "endpoints", "ENDPOINTS", false, Duration::ZERO, "Requests, connections, health and place of each upstream endpoint";
     Listeners, "listeners", "LISTENERS", false, Duration::ZERO, "Names and addresses of listeners";
     Memory, "memory", "MEMORY", false, Duration::ZERO, "Memory of the process as its allocator sees it";
+    ServerInfo, "server_info", "SERVER_INFO", true, Duration::from_mins(5), "Version, node and state of the server";
 }
 
 #[cfg(test)]

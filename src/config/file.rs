@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::Overrides;
-use crate::collectors::{Name, Options};
+use super::{Overrides, parse_regex};
+use crate::collectors::{Name, Options, Selection};
 use crate::histogram::native::Form;
 use crate::relabel;
-use crate::yaml::{Attempt, Placed};
+use crate::yaml::{Attempt, Placed, Problem};
 
 /// The configuration file as written.
 #[derive(Debug, Default, Deserialize)]
@@ -46,21 +46,39 @@ pub(super) struct FilePoll {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct FileCollectors {
-    pub(super) listeners: Option<bool>,
-    pub(super) memory: Option<bool>,
+    certificates: Option<bool>,
+    endpoints: Option<bool>,
+    endpoints_include: Option<Placed<String>>,
+    listeners: Option<bool>,
+    memory: Option<bool>,
+    server_info: Option<bool>,
 }
 
 impl FileCollectors {
     /// What the file says of one.
     const fn says(&self, name: Name) -> Option<bool> {
         match name {
+            Name::Certificates => self.certificates,
+            Name::Endpoints => self.endpoints,
             Name::Listeners => self.listeners,
             Name::Memory => self.memory,
+            Name::ServerInfo => self.server_info,
         }
     }
 
-    /// The collectors that run.
-    pub(super) fn resolved(&self, overrides: &Overrides) -> Options {
+    /// The collectors that run, with at most so many endpoints.
+    pub(super) fn resolved(
+        &self,
+        overrides: &Overrides,
+        most_endpoints: usize,
+        problems: &mut Vec<Problem>,
+    ) -> Options {
+        let include = self.endpoints_include.as_ref().and_then(|written| {
+            let regex = parse_regex(&written.value);
+            let problem =
+                |reason| written.problem(format!("collectors.endpoints_include: {reason}"));
+            regex.map_err(|reason| problems.push(problem(reason))).ok()
+        });
         let is_on = |name: &Name| {
             let mut above = overrides.collectors.iter();
             let above = above.find(|(have, _)| have == name).map(|(_, on)| *on);
@@ -68,6 +86,10 @@ impl FileCollectors {
         };
         Options {
             on: Name::ALL.iter().copied().filter(is_on).collect(),
+            endpoints: Selection {
+                include: overrides.endpoints_include.clone().or(include),
+                most: most_endpoints,
+            },
         }
     }
 }
@@ -87,4 +109,5 @@ pub(super) struct FileLimits {
     pub(super) series_per_family: Option<Placed<String>>,
     pub(super) label_value_bytes: Option<Placed<String>>,
     pub(super) labels_per_series: Option<Placed<String>>,
+    pub(super) endpoints: Option<Placed<String>>,
 }

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
 
@@ -50,13 +51,16 @@ struct Host {
     address: Option<Address>,
 }
 
-#[derive(Deserialize)]
-struct Address {
-    socket_address: Option<SocketAddress>,
+#[derive(Debug, Deserialize)]
+pub(super) struct Address {
+    #[serde(rename = "socket_address")]
+    socket: Option<SocketAddress>,
     pipe: Option<Pipe>,
+    #[serde(rename = "envoy_internal_address")]
+    internal: Option<InternalAddress>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct SocketAddress {
     #[serde(default)]
     address: String,
@@ -64,15 +68,111 @@ struct SocketAddress {
     port_value: u32,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
+struct InternalAddress {
+    #[serde(default)]
+    server_listener_name: String,
+    #[serde(default)]
+    endpoint_id: String,
+}
+
+#[derive(Debug, Deserialize)]
 struct Pipe {
     #[serde(default)]
     path: String,
 }
 
+/// What `/server_info` says of a server; texts are empty where it says nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerInfo {
+    /// `revision/version/state of the sources/build type/TLS library`.
+    pub version: String,
+    /// LIVE, or another state.
+    pub state: String,
+    /// How long this process has run.
+    pub uptime: Duration,
+    /// The same of the first one, in a row of hot restarts.
+    pub uptime_all_epochs: Duration,
+    /// Which versions can take over from each other.
+    pub hot_restart_version: String,
+    /// Which of several processes it is, in a row of hot restarts.
+    pub restart_epoch: u64,
+    /// The node by its id.
+    pub node_id: String,
+    /// The cluster that the node is of.
+    pub node_cluster: String,
+    /// Where the node is: region.
+    pub region: String,
+    /// Zone in it.
+    pub zone: String,
+    /// Part of that.
+    pub sub_zone: String,
+}
+
+impl ServerInfo {
+    /// The parts of the version; the second one is all of it where it has other parts.
+    pub fn version_parts(&self) -> [&str; 5] {
+        let parts: Vec<_> = self.version.split('/').collect();
+        <[&str; 5]>::try_from(parts).unwrap_or(["", &self.version, "", "", ""])
+    }
+}
+
 #[derive(Deserialize)]
-struct ServerInfo {
+struct Info {
     version: String,
+    #[serde(default = "live")]
+    state: String,
+    #[serde(default)]
+    uptime_current_epoch: Seconds,
+    #[serde(default)]
+    uptime_all_epochs: Seconds,
+    #[serde(default)]
+    hot_restart_version: String,
+    #[serde(default)]
+    command_line_options: CommandLine,
+    #[serde(default)]
+    node: Node,
+}
+
+/// The state that is left out by writers who leave out what is zero.
+fn live() -> String {
+    "LIVE".to_owned()
+}
+
+#[derive(Default, Deserialize)]
+struct CommandLine {
+    #[serde(default)]
+    restart_epoch: u64,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Node {
+    id: String,
+    cluster: String,
+    locality: Place,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Place {
+    region: String,
+    zone: String,
+    sub_zone: String,
+}
+
+/// A time span, a text like `213s` or `0.5s`.
+#[derive(Default)]
+struct Seconds(Duration);
+
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        let seconds = text.strip_suffix('s').and_then(|text| text.parse().ok());
+        let span = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let wrong = || de::Error::invalid_value(de::Unexpected::Str(&text), &"a text like 213s");
+        span.map(Self).ok_or_else(wrong)
+    }
 }
 
 /// The endpoints that `/clusters?format=json` lists.
@@ -86,7 +186,7 @@ pub fn endpoints(body: &[u8]) -> Result<Vec<FoundEndpoint>, super::Error> {
             cluster.observability_name
         };
         for host in cluster.host_statuses {
-            let Some(address) = host.address.and_then(Address::text) else {
+            let Some(address) = host.address.as_ref().and_then(Address::text) else {
                 continue;
             };
             found.push(FoundEndpoint {
@@ -115,7 +215,8 @@ struct ListenerStatus {
 }
 
 /// A 64-bit number, which is a string here.
-struct Wide(u64);
+#[derive(Debug, Default)]
+pub(super) struct Wide(pub(super) u64);
 
 impl<'de> Deserialize<'de> for Wide {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -135,7 +236,7 @@ pub fn listeners(body: &[u8]) -> Result<Vec<Listener>, super::Error> {
         let addresses = addresses.chain(status.additional_local_addresses);
         Listener {
             name: status.name,
-            addresses: addresses.filter_map(Address::text).collect(),
+            addresses: addresses.filter_map(|at| at.text()).collect(),
         }
     };
     let statuses = listeners.listener_statuses.into_iter();
@@ -149,31 +250,53 @@ pub fn memory(body: &[u8]) -> Result<BTreeMap<String, u64>, super::Error> {
     Ok(fields.map(|(field, bytes)| (field, bytes.0)).collect())
 }
 
-fn document<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, super::Error> {
+/// Reads a whole document.
+pub(super) fn document<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, super::Error> {
     serde_json::from_slice(body).map_err(|error| super::placed(body, &error))
+}
+
+/// What `/server_info` says.
+pub fn server_info(body: &[u8]) -> Result<ServerInfo, super::Error> {
+    let info: Info = document(body)?;
+    Ok(ServerInfo {
+        version: info.version,
+        state: info.state,
+        uptime: info.uptime_current_epoch.0,
+        uptime_all_epochs: info.uptime_all_epochs.0,
+        hot_restart_version: info.hot_restart_version,
+        restart_epoch: info.command_line_options.restart_epoch,
+        node_id: info.node.id,
+        node_cluster: info.node.cluster,
+        region: info.node.locality.region,
+        zone: info.node.locality.zone,
+        sub_zone: info.node.locality.sub_zone,
+    })
 }
 
 /// The version that `/server_info` states.
 pub fn version(body: &[u8]) -> Result<String, super::Error> {
-    document::<ServerInfo>(body).map(|info| info.version)
+    server_info(body).map(|info| info.version)
 }
 
 impl Address {
-    fn text(self) -> Option<String> {
-        let of_socket = |socket: SocketAddress| {
+    /// As Envoy writes it.
+    pub(super) fn text(&self) -> Option<String> {
+        if let Some(socket) = &self.socket {
             let SocketAddress {
                 address,
                 port_value,
             } = socket;
-            if address.contains(':') {
+            return Some(if address.contains(':') {
                 format!("[{address}]:{port_value}")
             } else {
                 format!("{address}:{port_value}")
-            }
-        };
-        self.socket_address
-            .map(of_socket)
-            .or(self.pipe.map(|pipe| pipe.path))
+            });
+        }
+        let internal = self.internal.as_ref().map(|internal| {
+            let (listener, id) = (&internal.server_listener_name, &internal.endpoint_id);
+            format!("envoy://{listener}/{id}")
+        });
+        internal.or_else(|| Some(self.pipe.as_ref()?.path.clone()))
     }
 }
 
@@ -188,6 +311,7 @@ mod tests {
                 {"address":{"socket_address":{"address":"10.0.0.1","port_value":80}},"hostname":"h"},
                 {"address":{"socket_address":{"address":"::1","port_value":81}}},
                 {"address":{"pipe":{"path":"/run/x"}}},
+                {"address":{"envoy_internal_address":{"server_listener_name":"l","endpoint_id":"1"}}},
                 {}]},
             {"name":"b"}]}"#;
         let found: Vec<_> = endpoints(body)
@@ -195,7 +319,13 @@ mod tests {
             .into_iter()
             .map(|found| format!("{} {} {}", found.cluster, found.address, found.hostname))
             .collect();
-        assert_eq!(found, ["alt 10.0.0.1:80 h", "alt [::1]:81 ", "alt /run/x "]);
+        let want = [
+            "alt 10.0.0.1:80 h",
+            "alt [::1]:81 ",
+            "alt /run/x ",
+            "alt envoy://l/1 ",
+        ];
+        assert_eq!(found, want);
         assert_eq!(endpoints(b"{}").unwrap(), []);
         let error = endpoints(b"7").unwrap_err().to_string();
         assert!(error.starts_with("byte 0: invalid type"), "{error}");
@@ -234,5 +364,15 @@ mod tests {
             "x/1.40.0/y"
         );
         assert!(version(b"{}").is_err());
+        let info = server_info(br#"{"version":"a","uptime_current_epoch":"1.5s"}"#).unwrap();
+        assert_eq!(
+            (info.state.as_str(), info.uptime),
+            ("LIVE", Duration::from_millis(1500))
+        );
+        assert_eq!(info.version_parts(), ["", "a", "", "", ""]);
+        for wrong in ["5", "-1s", "s", "1e99s", "NaNs"] {
+            let body = format!(r#"{{"version":"a","uptime_current_epoch":"{wrong}"}}"#);
+            assert!(server_info(body.as_bytes()).is_err(), "{wrong}");
+        }
     }
 }

@@ -83,6 +83,8 @@ pub struct Builder {
     layout: Arc<Layout>,
     /// The arrays of a snapshot that nobody reads any more, for the next one.
     spare: (Vec<u64>, Histograms),
+    /// Where gauges stand that are looked at with each poll, in this layout.
+    watched: (Arc<Layout>, Vec<(&'static str, Option<usize>)>),
     /// Uptime at the last poll, and the start that was made out from it.
     started: Option<(u64, f64)>,
     /// Stats whose name came twice in this poll.
@@ -123,6 +125,7 @@ impl Builder {
             kinds: Kinds::default(),
             layout: Arc::default(),
             spare: Default::default(),
+            watched: Default::default(),
             started: None,
             repeated: 0,
             repeated_before: 0,
@@ -254,12 +257,25 @@ impl Builder {
         self.generation = Some(generation);
     }
 
-    /// What this poll said of a gauge.
-    pub fn gauge(&mut self, name: &str) -> Option<u64> {
+    /// What the poll that just ended said of a gauge. Where it stands is looked up once for a layout:
+    /// the index that finding it needs is as large as the names, and let go again.
+    pub fn gauge(&mut self, name: &'static str) -> Option<u64> {
         let [_, gauges, _] = &mut self.numbers;
-        let at = gauges.names.find(name)?;
-        let stat = gauges.stats.get(at)?;
-        (stat.position > 0).then_some(stat.value)
+        let (layout, places) = &mut self.watched;
+        if !Arc::ptr_eq(layout, &self.layout) {
+            places.clear();
+            *layout = Arc::clone(&self.layout);
+        }
+        let known = places.iter().find(|(watched, _)| *watched == name);
+        let at = if let Some((_, at)) = known {
+            *at
+        } else {
+            let at = gauges.names.find(name);
+            gauges.names.settle();
+            places.push((name, at));
+            at
+        };
+        gauges.stats.get(at?).map(|stat| stat.value)
     }
 
     /// How many stats of a type this poll has seen; no type: of those whose type is unknown.

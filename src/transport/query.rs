@@ -15,6 +15,8 @@ pub enum Query {
     HistogramBounds,
     /// Clusters and their endpoints.
     Clusters,
+    /// The same, of the clusters that are selected.
+    Endpoints,
     /// Certificates.
     Certs,
     /// Version and state of the server.
@@ -51,6 +53,7 @@ impl Query {
             Self::Histograms => "histograms",
             Self::HistogramBounds => "histogram bounds",
             Self::Clusters => "clusters",
+            Self::Endpoints => "endpoints",
             Self::Certs => "certs",
             Self::ServerInfo => "server info",
             Self::Listeners => "listeners",
@@ -67,7 +70,7 @@ impl Query {
             Self::TextReadouts => "text_readouts.json",
             Self::Histograms => "histograms.json",
             Self::HistogramBounds => "stats_cumulative.json",
-            Self::Clusters => "clusters.json",
+            Self::Clusters | Self::Endpoints => "clusters.json",
             Self::Certs => "certs.json",
             Self::ServerInfo => "server_info.json",
             Self::Listeners => "listeners.json",
@@ -93,7 +96,7 @@ impl Query {
             Self::Histograms => ("/stats", Some("Histograms"), Some("detailed")),
             Self::HistogramBounds => ("/stats", Some("Histograms"), Some("cumulative")),
             Self::AllStats => ("/stats", Some("All"), None),
-            Self::Clusters => ("/clusters", None, None),
+            Self::Clusters | Self::Endpoints => ("/clusters", None, None),
             Self::Listeners => ("/listeners", None, None),
             Self::Certs => ("/certs", None, None),
             Self::ServerInfo => ("/server_info", None, None),
@@ -118,6 +121,10 @@ impl Query {
                 query.push_str("&filter=");
                 encode_onto(filter, &mut query);
             }
+        }
+        if let (Self::Endpoints, Some(filter)) = (self, &selection.clusters) {
+            query.push_str("&filter=");
+            encode_onto(filter, &mut query);
         }
         url.set_query(Some(&query));
     }
@@ -146,6 +153,8 @@ pub struct Selection {
     pub used_only: bool,
     /// Only those whose name the regex finds.
     pub filter: Option<String>,
+    /// Of endpoints: only those of clusters whose name the regex finds.
+    pub clusters: Option<String>,
 }
 
 #[cfg(test)]
@@ -157,6 +166,7 @@ mod tests {
         let selection = Selection {
             used_only: true,
             filter: Some(r"^cluster\.(a b|c+)&é%".to_owned()),
+            clusters: Some("^a|b".to_owned()),
         };
         let mut url = reqwest::Url::parse("http://127.0.0.1:9901/").unwrap();
         Query::Histograms.set_on(&mut url, &selection);
@@ -167,5 +177,12 @@ mod tests {
         );
         Query::ServerInfo.set_on(&mut url, &selection);
         assert_eq!(url.path(), "/server_info");
+        for (query, want) in [
+            (Query::Clusters, "format=json"),
+            (Query::Endpoints, "format=json&filter=%5Ea%7Cb"),
+        ] {
+            query.set_on(&mut url, &selection);
+            assert_eq!((url.path(), url.query()), ("/clusters", Some(want)));
+        }
     }
 }

@@ -42,6 +42,7 @@ fn addresses() {
 fn queries() {
     let plain = Selection::default();
     let both = Selection {
+        clusters: None,
         used_only: true,
         filter: Some("^cluster\\.(a|b)&x=y#".to_owned()),
     };

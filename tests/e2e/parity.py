@@ -45,7 +45,11 @@ MOVING = re.compile(
     r"|envoy_main_thread_\w+|envoy_server_main_thread_\w+"
     r"|envoy_server_(uptime|memory_allocated|memory_heap_size|memory_physical_size|stat_recent_lookups)"
 )
-OF_OUR_OWN = re.compile(r"envoy_up|envoy_exporter_\w+|process_\w+")
+# What no stat says: own metrics, and what collectors that are on find.
+OF_OUR_OWN = re.compile(
+    r"envoy_up|envoy_exporter_\w+|process_\w+"
+    r"|envoy_certificate_\w+|envoy_server_(info|current_state|start_time_seconds|first_start_time_seconds)"
+)
 
 
 @dataclass

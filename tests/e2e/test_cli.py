@@ -19,8 +19,8 @@ def test_help_names_every_command_and_flag():
     text = run("--help").stdout
     for command in ("serve", "once", "check", "explain", "coverage", "capture", "demo", "healthcheck"):
         assert re.search(rf"^  {command} ", text, re.M), command
-    documented = set(re.findall(r"`(--[a-z.-]+)", (ROOT / "docs/configuration.md").read_text()))
-    offered = set(re.findall(r"^ +(?:-\w, )?(--[a-z.-]+)", text, re.M)) - {"--help", "--version"}
+    documented = set(re.findall(r"`(--[a-z_.-]+)", (ROOT / "docs/configuration.md").read_text()))
+    offered = set(re.findall(r"^ +(?:-\w, )?(--[a-z_.-]+)", text, re.M)) - {"--help", "--version"}
     assert offered == documented
     assert run("--version").stdout.startswith("envoy-exporter ")
 

@@ -15,7 +15,9 @@ use envoy_exporter::stat::StatType;
 use envoy_exporter::telemetry::Outcome;
 
 use crate::support::fake_envoy::{Answer, FakeEnvoy};
-use crate::support::{demo_poller, exposed, openmetrics, poller_with, prom, text, wire};
+use crate::support::{
+    demo_poller, exposed, openmetrics, poll_dir, poller_with, prom, testdata, text, wire,
+};
 
 fn only(names: &[Name]) -> Overrides {
     let said = |name: &Name| (*name, names.contains(name));
@@ -57,6 +59,27 @@ async fn what_is_off_is_not_asked_for() {
     assert_eq!(envoy.seen.requests.load(Ordering::SeqCst), 4);
 }
 
+#[tokio::test]
+async fn endpoints_have_a_budget_and_a_selection() {
+    let overrides = Overrides {
+        config_file: Some(testdata("config/collectors.yaml")),
+        ..Overrides::default()
+    };
+    let polled = poll_dir(&testdata("golden/collectors"), &overrides).await;
+    let collected = polled.unwrap().collected.unwrap();
+    // Two of the clusters, with three endpoints each.
+    let of = |name| {
+        let mut families = collected.families();
+        families.find(|family| family.name() == name).unwrap().len()
+    };
+    assert_eq!(of("envoy_cluster_circuit_breakers_default_max_retries"), 2);
+    assert_eq!(of("envoy_cluster_endpoint_weight"), 4);
+    assert_eq!(of("envoy_cluster_endpoint_health_flag"), 40);
+    // Nine stats, health, weight, ten flags and the info, of two endpoints.
+    assert_eq!(collected.report().dropped(DropReason::Limit), 2 * 22);
+    assert_eq!(collected.series(), 4 * 22 + 2 * 8);
+}
+
 /// Stats and findings of one target.
 struct Target {
     builder: Builder,
@@ -84,7 +107,7 @@ impl Target {
             self.builder.number(Some(StatType::Counter), name, *value);
         }
         let stats = self.builder.finish();
-        let collected = self.collected.finish(&stats);
+        let collected = self.collected.finish(stats.layout());
         [stats, collected].map(Arc::new)
     }
 
@@ -156,7 +179,10 @@ fn names_in_conflict_are_counted_and_written_once() {
         // The same twice.
         finding.counter("twice", 3);
         finding.counter("twice", 4);
-        finding.cut(7);
+        finding.let_fall(true);
+        finding.counter("fallen", 1);
+        finding.let_fall(false);
+        finding.gauge("kept", 6);
     });
     target.run(1, |finding| {
         finding.subject("x", []);
@@ -165,10 +191,10 @@ fn names_in_conflict_are_counted_and_written_once() {
     let [_, collected] = &target.poll(&stats);
     // Undescribed ones have the same HELP, so that these are taken for the same.
     assert_eq!(collected.report().dropped(DropReason::Conflict), 3);
-    assert_eq!(collected.report().dropped(DropReason::Limit), 7);
+    assert_eq!(collected.report().dropped(DropReason::Limit), 1);
     assert_eq!(
         read(&target.poll(&stats)),
-        "envoy_x_double 1\nenvoy_x_twice 3\nenvoy_x_word 1\nenvoy_y 1"
+        "envoy_x_double 1\nenvoy_x_kept 6\nenvoy_x_twice 3\nenvoy_x_word 1\nenvoy_y 1"
     );
 }
 

@@ -19,13 +19,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use envoy_exporter::collectors::Collectors;
+use envoy_exporter::collectors::{Collectors, Name};
 use envoy_exporter::config::{Config, Overrides};
 use envoy_exporter::exposition::{Body, Selection, Shape, own};
 use envoy_exporter::negotiate::Format;
 use envoy_exporter::poll::{Error, Polled, Poller};
 use envoy_exporter::snapshot::Snapshot;
-use envoy_exporter::transport::{AdminAddress, Options, Selection as Wanted, Transport};
+use envoy_exporter::transport::{AdminAddress, Options, Transport};
 
 /// A file or folder of `testdata`.
 pub fn testdata(inside: &str) -> PathBuf {
@@ -34,11 +34,12 @@ pub fn testdata(inside: &str) -> PathBuf {
         .join(inside)
 }
 
-/// A poller for an address, with mapping files and the limits of a test.
+/// A poller of stats alone for an address, with mapping files and the limits of a test.
 pub fn poller(address: &str, mapping: &[PathBuf], timeout: Duration, max_body: u64) -> Poller {
     let mapping = mapping.iter().map(|path| path.display().to_string());
     let overrides = Overrides {
         mapping: mapping.collect(),
+        collectors: Name::ALL.iter().map(|name| (*name, false)).collect(),
         ..Overrides::default()
     };
     poller_with(address, &overrides, timeout, max_body)
@@ -78,7 +79,7 @@ fn poller_at(
     let config = Config::load(overrides).unwrap_or_else(|error| panic!("{error}"));
     let options = Options {
         max_body,
-        selection: Wanted::default(),
+        ..config.transport()
     };
     let transport = Transport::open(address, options).expect("a transport");
     let target = config.targets.first().expect("a target");

@@ -7,9 +7,13 @@
 //! a run that finds what the last one found only moves numbers.
 //!
 //! A collector that did not run keeps what it has; one that failed has nothing. Whatever the stats
-//! have already is theirs: no series and no family's name is in both snapshots.
+//! have already is theirs: no series is in both snapshots, and no name means two things.
+
+mod plans;
 
 use std::sync::Arc;
+
+use hashbrown::HashSet;
 
 use super::super::layout::{self, Layout, Legend};
 use super::super::names::Interner;
@@ -18,12 +22,13 @@ use super::Settings;
 use super::group::{Group, Resolved};
 use super::resolve::{BoundSets, Descriptions, Families, Framed, Kinds, Resolver};
 use super::shapes::Shapes;
-use crate::mapping::Mapping;
 use crate::mapping::endpoints::Endpoints;
 use crate::mapping::scopes::Scopes;
 use crate::mapping::table::Join;
 use crate::snapshot::DropReason;
 use crate::stat::StatType;
+
+use plans::Plans;
 
 /// Keeps what is known of the findings of a target's collectors between polls.
 #[derive(Debug)]
@@ -44,12 +49,21 @@ pub struct Collected {
 #[derive(Debug)]
 struct Findings {
     group: Group<Found>,
-    /// Findings whose name came twice.
-    repeated: usize,
-    /// What its own bounds let fall.
-    cut: usize,
-    /// Whether the last run found something else than the one before.
+    /// What has no name of its own to be told by.
+    lost: Lost,
+    /// The same of the run for which the layout was made.
+    lost_before: Lost,
+    /// Whether a run since then found something else.
     changed: bool,
+}
+
+/// Findings that are counted alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Lost {
+    /// Their name came twice.
+    repeated: usize,
+    /// The collector's own bounds let them fall.
+    cut: usize,
 }
 
 /// A number and what it is.
@@ -77,6 +91,16 @@ impl Default for Found {
 }
 
 impl Form {
+    /// What tells it from the others in a text.
+    const fn letter(self) -> char {
+        match self {
+            Self::Counter => 'c',
+            Self::Gauge => 'g',
+            Self::Double => 'd',
+            Self::Info => 'i',
+        }
+    }
+
     /// The type of stat that names such a family.
     const fn stat_type(self) -> StatType {
         match self {
@@ -94,14 +118,16 @@ pub struct Finding<'c> {
     /// The subject, then the last word.
     name: String,
     subject: usize,
+    over: bool,
 }
 
 impl Finding<'_> {
-    /// What the numbers that follow are of: the front of their base names, and their tags.
+    /// What the numbers that follow are of: the front of their base names, and their tags. A tag whose
+    /// value is empty is none.
     pub fn subject<'t>(&mut self, scope: &str, tags: impl IntoIterator<Item = (&'t str, &'t str)>) {
         self.name.clear();
         self.name.push_str(scope);
-        for (tag, value) in tags {
+        for (tag, value) in tags.into_iter().filter(|(_, value)| !value.is_empty()) {
             for text in [tag, value] {
                 self.name.push(SEPARATOR);
                 push_escaped(&mut self.name, text);
@@ -131,9 +157,9 @@ impl Finding<'_> {
         self.found(word, 1, Form::Info);
     }
 
-    /// Counts findings that a bound of the collector's let fall.
-    pub fn cut(&mut self, count: usize) {
-        self.findings.cut += count;
+    /// From now on what is found is over a bound of the collector's: let fall, and counted.
+    pub fn let_fall(&mut self, over: bool) {
+        self.over = over;
     }
 
     /// Starts again, with nothing found.
@@ -142,6 +168,10 @@ impl Finding<'_> {
     }
 
     fn found(&mut self, word: &str, raw: u64, form: Form) {
+        if self.over {
+            self.findings.lost.cut += 1;
+            return;
+        }
         self.name.truncate(self.subject);
         // The last dot of a name stands between subject and word.
         if word.contains('.') {
@@ -157,7 +187,7 @@ impl Finding<'_> {
                 }
                 stat.value = Found { raw, form };
             }
-            None => self.findings.repeated += 1,
+            None => self.findings.lost.repeated += 1,
         }
     }
 }
@@ -172,21 +202,19 @@ impl Findings {
     fn new() -> Self {
         Self {
             group: Group::new(None),
-            repeated: 0,
-            cut: 0,
+            lost: Lost::default(),
+            lost_before: Lost::default(),
             changed: false,
         }
     }
 
     fn begin(&mut self) {
         self.group.begin();
-        // What is not told by names changes what is reported.
-        self.changed |= self.repeated > 0 || self.cut > 0;
-        (self.repeated, self.cut) = (0, 0);
+        self.lost = Lost::default();
     }
 
     fn end(&mut self) {
-        self.changed |= !self.group.is_steady() || self.repeated > 0 || self.cut > 0;
+        self.changed |= !self.group.is_steady() || self.lost != self.lost_before;
     }
 }
 
@@ -214,14 +242,15 @@ impl Collected {
             findings,
             name: String::new(),
             subject: 0,
+            over: false,
         })
     }
 
     /// What all collectors have, beside the stats of the same poll.
-    pub fn finish(&mut self, stats: &Snapshot) -> Snapshot {
+    pub fn finish(&mut self, stats: &Arc<Layout>) -> Snapshot {
         let changed = self.findings.iter().any(|findings| findings.changed);
-        if changed || !Arc::ptr_eq(&self.beside, &stats.layout) {
-            self.beside = Arc::clone(&stats.layout);
+        if changed || !Arc::ptr_eq(&self.beside, stats) {
+            self.beside = Arc::clone(stats);
             self.resolve();
             self.lay_out();
         }
@@ -256,14 +285,17 @@ impl Collected {
             framed: Framed::default(),
             changed: &[],
         };
+        let mut plans = Plans::default();
         let mut name = String::new();
         for findings in &mut self.findings {
-            findings.changed = false;
+            (findings.changed, findings.lost_before) = (false, findings.lost);
             let group = &mut findings.group;
             for (at, stat) in group.stats.iter_mut().enumerate() {
                 if stat.resolved.is_not_yet() {
                     group.names.read(at, &mut name);
-                    stat.resolved = resolved(&mut resolver, &settings.mapping, &name, stat.value);
+                    let form = stat.value.form;
+                    let verdict = plans.verdict(&settings.mapping, &name, form);
+                    stat.resolved = resolver.series_of(verdict, 0, form == Form::Double);
                 }
             }
         }
@@ -273,8 +305,8 @@ impl Collected {
         let mut report = Report::default();
         let mut candidates = Vec::new();
         for findings in &self.findings {
-            report.drop_stats(DropReason::Conflict, findings.repeated);
-            report.drop_stats(DropReason::Limit, findings.cut);
+            report.drop_stats(DropReason::Conflict, findings.lost.repeated);
+            report.drop_stats(DropReason::Limit, findings.lost.cut);
             findings.group.candidates(&mut candidates, &mut report);
         }
         let legend = Legend {
@@ -312,18 +344,14 @@ impl Collected {
 
     fn scalars(&self) -> Vec<u64> {
         let mut values = vec![0; self.layout.scalar_labels.len()];
-        let mut begun = vec![false; self.layout.joined.len().min(1) * values.len()];
+        let mut begun = HashSet::new();
         let stats = self.findings.iter().flat_map(|of| &of.group.stats);
         for (slot, found) in stats.filter_map(|stat| Some((stat.slot()?, stat.value))) {
             let Some(place) = values.get_mut(slot as usize) else {
                 continue;
             };
-            let joined = self.layout.joined.get(&slot);
-            let begun = begun
-                .get_mut(slot as usize)
-                .map(|b| std::mem::replace(b, true));
-            *place = match joined {
-                Some(joined) if begun == Some(true) => join(joined.join, *place, found),
+            *place = match self.layout.joined.get(&slot) {
+                Some(joined) if !begun.insert(slot) => join(joined.join, *place, found),
                 _ => found.raw,
             };
         }
@@ -372,14 +400,4 @@ fn unescaped(text: &str) -> String {
         }
     }
     plain
-}
-
-/// Takes a name apart again, and maps it.
-fn resolved(resolver: &mut Resolver<'_>, mapping: &Mapping, name: &str, found: Found) -> Resolved {
-    let (subject, word) = name.rsplit_once('.').unwrap_or(("", name));
-    let mut parts = subject.split(SEPARATOR);
-    let base = format!("{}.{word}", parts.next().unwrap_or_default());
-    let tags = std::iter::from_fn(|| Some((unescaped(parts.next()?), unescaped(parts.next()?))));
-    let verdict = mapping.map_collected(base, tags, found.form.stat_type());
-    resolver.series_of(verdict, 0, found.form == Form::Double)
 }
