@@ -5,7 +5,7 @@ export RUSTDOCFLAGS ?= -D warnings
 # How long a soak takes.
 DURATION ?= 2h
 
-.PHONY: build demo stack deploy test test-rust test-e2e servers bench soak lint fmt doc deny fuzz
+.PHONY: build demo stack deploy test test-rust test-e2e servers bench soak lint fmt doc deny fuzz reference
 
 build:
 	$(CARGO) build --locked
@@ -22,6 +22,10 @@ stack: servers build
 deploy: servers
 	.venv/bin/python deploy/grafana/build.py
 	.venv/bin/python deploy/prometheus/build.py
+
+# docs/reference.md from the mapping tables.
+reference: servers build
+	.venv/bin/python docs/reference.py
 
 test: test-rust test-e2e
 

@@ -1,7 +1,6 @@
 """The program as a person meets it: its commands, exit codes and messages."""
 
 import re
-import shlex
 import signal
 import subprocess
 import time
@@ -155,16 +154,6 @@ def test_a_closed_pipe_is_no_panic():
         f"{program()} once --envoy.admin-address {IDLE} | head -n 1", shell=True, capture_output=True, text=True, timeout=60)
     assert done.stdout.startswith("# HELP")
     assert "panicked" not in done.stderr
-
-
-@pytest.mark.parametrize("page", ["README.md", "docs/mapping.md"])
-def test_what_the_docs_show_is_what_is_printed(page):
-    text = (ROOT / page).read_text()
-    blocks = re.findall(r"^```console\n\$ envoy-exporter (explain .*)\n([^`]*)```", text, re.M)
-    assert blocks
-    for command, want in blocks:
-        done = run(*shlex.split(command), cwd=ROOT)
-        assert done.stdout == want, command
 
 
 def test_the_tables_in_the_docs_are_valid(tmp_path):
