@@ -3,6 +3,7 @@
 //! Label values come from closed enums, from the names of configured targets and from hashes of
 //! configuration files, never from requests or answers. The series of a target go with it.
 
+mod parts;
 mod registrar;
 
 use std::collections::HashMap;
@@ -10,11 +11,12 @@ use std::time::Duration;
 
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::proto::{self, Metric, MetricFamily};
-use prometheus::{Gauge, GaugeVec, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use prometheus::{GaugeVec, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use crate::snapshot::{Beginning, DropReason, Report};
 use crate::stat::StatType;
 
+use parts::{ConfigMetrics, Lives};
 use registrar::Registrar;
 
 /// How a poll ended.
@@ -113,64 +115,6 @@ pub struct Telemetry {
     request_duration: HistogramVec,
     in_flight: IntGauge,
     config: ConfigMetrics,
-}
-
-/// Metrics of the configuration.
-#[derive(Debug)]
-struct ConfigMetrics {
-    successful: IntGauge,
-    loaded: Gauge,
-    reloads: IntCounterVec,
-    info: IntGaugeVec,
-}
-
-impl ConfigMetrics {
-    fn new(own: &mut Registrar) -> prometheus::Result<Self> {
-        Ok(Self {
-            successful: own.gauge(
-                "envoy_exporter_config_last_reload_successful",
-                "1 when the configuration that was last read is in use, else 0.",
-            )?,
-            loaded: own.float_gauge(
-                "envoy_exporter_config_last_reload_success_timestamp_seconds",
-                "When the configuration in use was read, in seconds since 1970.",
-            )?,
-            reloads: own.counters(
-                "envoy_exporter_config_reloads_total",
-                "Reloads of the configuration, by how they ended: success, or failure, which changes nothing.",
-                &["outcome"],
-            )?,
-            info: own.gauges(
-                "envoy_exporter_config_info",
-                "1, with the hash of the configuration file and mapping tables in use as a label.",
-                &["sha256"],
-            )?,
-        })
-    }
-}
-
-/// When targets started, and how often they began to count anew.
-#[derive(Debug)]
-struct Lives {
-    start: GaugeVec,
-    restarts: IntCounterVec,
-}
-
-impl Lives {
-    fn new(own: &mut Registrar) -> prometheus::Result<Self> {
-        Ok(Self {
-            start: own.float_gauges(
-                "envoy_exporter_target_start_timestamp_seconds",
-                "When the target started, by its uptime, in seconds since 1970; a hot restart goes on.",
-                &["target"],
-            )?,
-            restarts: own.counters(
-                "envoy_exporter_target_restarts_total",
-                "Times that the target began to count anew, by kind: restart, hot_restart, counters_reset.",
-                &["target", "kind"],
-            )?,
-        })
-    }
 }
 
 impl Telemetry {

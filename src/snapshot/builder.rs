@@ -6,32 +6,30 @@
 //! new names and lays everything out again; what it no longer sees is forgotten, so that nothing
 //! here grows with time.
 
+mod bounds;
 pub mod collected;
 mod findings;
 mod group;
 mod lives;
 mod resolve;
+mod settings;
 mod shapes;
 mod values;
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use hashbrown::HashSet;
-
 use super::layout::{self, Bounds, Layout, Legend};
 use super::names::Interner;
-use super::{DropReason, Histograms, Limits, Report, Snapshot};
+use super::{DropReason, Histograms, Report, Snapshot};
 use crate::decode::DetailedHistogram;
 use crate::family::Factor;
 use crate::histogram::{self, Bin, Generation, Scale};
-use crate::mapping::Mapping;
 use crate::mapping::endpoints::{Endpoint, Endpoints, is_endpoint_stat};
 use crate::mapping::scopes::Scopes;
-use crate::names::Labels;
-use crate::relabel;
 use crate::stat::StatType;
 
+use bounds::{MOST_BINS, MOST_BOUND_SETS, MOST_BOUNDS, Refused};
 use findings::Findings;
 use group::{Group, Resolved, Stat};
 use lives::{Lives, Signs};
@@ -39,6 +37,7 @@ use resolve::{BoundSets, Descriptions, Details, Families, Framed, Kinds, Resolve
 use shapes::Shapes;
 
 pub use lives::{Beginning, Start};
+pub use settings::Settings;
 
 /// What a poll must read besides the stats.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,38 +48,6 @@ pub struct Missing {
     pub endpoints: bool,
     /// The version, since the histograms' own data does not tell which maths made them.
     pub generation: bool,
-}
-
-/// By what stats become series.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// The table.
-    pub mapping: Arc<Mapping>,
-    /// Labels that every series gets.
-    pub target_labels: Labels,
-    /// Rules that every series goes through.
-    pub relabel: Arc<relabel::Rules>,
-    /// How much is let through.
-    pub limits: Limits,
-    /// Families called so are dropped as conflicts.
-    pub reserved: Arc<HashSet<String>>,
-    /// Whether native histograms are made too.
-    pub native_histograms: bool,
-    /// Whether it is shown when the target started.
-    pub created_timestamps: bool,
-}
-
-impl Settings {
-    /// Whether the same series come of them. What is compiled is the same where it is shared.
-    pub fn are_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.mapping, &other.mapping)
-            && Arc::ptr_eq(&self.relabel, &other.relabel)
-            && self.target_labels == other.target_labels
-            && self.limits == other.limits
-            && self.reserved == other.reserved
-            && self.native_histograms == other.native_histograms
-            && self.created_timestamps == other.created_timestamps
-    }
 }
 
 /// Keeps what is known of a target between polls.
@@ -115,25 +82,6 @@ pub struct Builder {
     /// The same of the poll for which the layout was made.
     refused_before: Refused,
 }
-
-/// How many stats were not taken in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Refused {
-    /// Their name had come before.
-    repeated: usize,
-    /// They were over a limit.
-    over: usize,
-}
-
-/// Bins of a histogram. Samples are whole numbers of 64 bits: that is 90 bins for each of 20 powers
-/// of ten, on both sides of zero.
-const MOST_BINS: usize = 4096;
-
-/// Bounds of a histogram: each is a line for each of its series, and 19 are usual.
-const MOST_BOUNDS: usize = 1000;
-
-/// Different sets of bounds: there is one for each that the proxy's configuration has.
-const MOST_BOUND_SETS: usize = 1000;
 
 /// The value of a histogram, and what a new one needs until its bounds are known.
 #[derive(Clone, Debug, Default)]

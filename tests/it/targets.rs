@@ -194,6 +194,7 @@ async fn each_target_has_its_own_credentials_limits_and_times() {
     folder.write("password", "violet\n");
     let config = format!(
         "poll: {{interval: 50ms}}
+collectors: {{certificates: false, server_info: false}}
 targets:
 - name: basic
   admin_address: '{}'

@@ -139,7 +139,7 @@ mod tests {
                             ("envoy.endpoint_hostname", hostname),
                         ] {
                             if !value.is_empty() {
-                                name.push_str(&format!("\n{tag}\n{value}"));
+                                name = format!("{name}\n{tag}\n{value}");
                                 tags.push((tag.to_owned(), unescaped(value)));
                             }
                         }
