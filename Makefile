@@ -39,9 +39,10 @@ test-e2e: servers build
 servers:
 	tests/servers/install.sh
 
-# Costs beside a real Envoy, ratios in one run.
-bench: servers
-	$(CARGO) build --release --locked
+# Costs beside a real Envoy, ratios in one run; single stages: cargo bench.
+bench:
+	tests/servers/install.sh bench
+	$(CARGO) build --release --locked --bins --example naive
 	.venv/bin/python tests/bench/bench.py $(if $(CLUSTERS),--clusters $(CLUSTERS))
 
 # Hours beside a real Envoy that comes and goes: does anything grow?

@@ -106,6 +106,8 @@ pub(super) struct NameTable {
     cursor: usize,
     /// The front of the last new name: those of one scope come together.
     front: u32,
+    /// Whether names were forgotten since texts were looked through.
+    has_lost: bool,
 }
 
 /// The numbers of a name's front and end.
@@ -157,21 +159,28 @@ impl NameTable {
         Some(self.cursor - 1)
     }
 
-    /// Puts the names at these places into this order and forgets all others.
-    pub(super) fn reorder(&mut self, order: &[usize]) {
-        let name = |at: &usize| self.names.get(*at).copied().unwrap_or_default();
-        self.names = order.iter().map(name).collect();
-        let used: HashSet<u32> = self.names.iter().map(|name| name.front).collect();
-        if self.fronts.len() > used.len() * 2 + 1024 {
-            self.forget_texts();
-        }
-        self.settle();
+    /// Lets two names change places. [`NameTable::settle`] must follow.
+    pub(super) fn swap(&mut self, one: usize, other: usize) {
+        self.names.swap(one, other);
     }
 
-    /// Lets go of what only finding names out of order needs.
+    /// Forgets the names behind the first so many. [`NameTable::settle`] must follow.
+    pub(super) fn truncate(&mut self, length: usize) {
+        self.has_lost |= length < self.names.len();
+        self.names.truncate(length);
+    }
+
+    /// Lets go of what only finding names out of order needs, and of texts of no name once there are
+    /// many.
     pub(super) fn settle(&mut self) {
         self.index = HashTable::new();
         self.indexed = 0;
+        if std::mem::take(&mut self.has_lost) {
+            let used: HashSet<u32> = self.names.iter().map(|name| name.front).collect();
+            if self.fronts.len() > used.len() * 2 + 1024 {
+                self.forget_texts();
+            }
+        }
     }
 
     /// The number of what stands up to the last dot of the name at a place.
@@ -316,10 +325,13 @@ mod tests {
                     }
                     prop_assert_eq!(table.place(name), want);
                 }
-                // What the poll did not see is forgotten.
-                let order: Vec<usize> = (0..list.len()).filter(|at| poll.contains(&list[*at])).collect();
-                list = order.iter().map(|at| list[*at].clone()).collect();
-                table.reorder(&order);
+                if list.len() > 2 {
+                    list.swap(0, 2);
+                    table.swap(0, 2);
+                    list.truncate(5);
+                    table.truncate(5);
+                    table.settle();
+                }
                 let mut read = String::new();
                 for (at, name) in list.iter().enumerate() {
                     table.read(at, &mut read);

