@@ -139,6 +139,10 @@ pub struct Flags {
     #[arg(long = "envoy.used-only", env = "ENVOY_EXPORTER_ENVOY_USED_ONLY", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", global = true)]
     pub used_only: Option<bool>,
 
+    /// Ask Envoy only for stats that tables keep, where it is known which (`--mapping basic`) [default: true]
+    #[arg(long = "envoy.push-down", env = "ENVOY_EXPORTER_ENVOY_PUSH_DOWN", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", global = true)]
+    pub push_down: Option<bool>,
+
     /// Regex handed to Envoy: only stats with a matching name are read
     #[arg(
         long = "envoy.filter",
@@ -257,6 +261,7 @@ impl Flags {
             timeout: self.timeout,
             stale_after: self.stale_after,
             used_only: self.used_only,
+            push_down: self.push_down,
             filter: self.filter.clone(),
             mapping: self.mapping.clone(),
             histograms: self.histograms,

@@ -67,6 +67,8 @@ pub struct Overrides {
     pub stale_after: Option<Duration>,
     /// Ask only for stats that were ever written.
     pub used_only: Option<bool>,
+    /// Ask only for stats that tables keep.
+    pub push_down: Option<bool>,
     /// Regex that Envoy selects stats by.
     pub filter: Option<String>,
     /// Profile and mapping files.
@@ -139,6 +141,8 @@ pub struct Poll {
     pub stale_after: Duration,
     /// Ask only for stats that were ever written.
     pub used_only: bool,
+    /// Ask only for stats that tables keep, where it is known which.
+    pub push_down: bool,
     /// Regex that Envoy selects stats by.
     pub filter: Option<String>,
 }
@@ -240,6 +244,16 @@ impl Config {
         }
     }
 
+    /// How a target is polled: for what has series, where the tables say that of some stats only and
+    /// no filter of the user's stands above that.
+    pub fn polling(&self, target: &Target) -> transport::Options {
+        let mut options = target.transport();
+        if target.poll.push_down && options.selection.filter.is_none() {
+            options.selection.filter = self.mapping.wanted();
+        }
+        options
+    }
+
     /// By what the stats of a target become series; `reserved` are names of families that no
     /// stat may have.
     pub fn settings(&self, target: &Target, reserved: &Arc<HashSet<String>>) -> Settings {
@@ -317,6 +331,7 @@ fn resolve_poll(file: &FilePoll, overrides: &Overrides, problems: &mut Vec<Probl
         stale_after: stale_after
             .unwrap_or_else(|| (interval * STALE_INTERVALS).max(LEAST_STALE_AFTER)),
         used_only: overrides.used_only.or(file.used_only).unwrap_or(false),
+        push_down: overrides.push_down.or(file.push_down).unwrap_or(true),
         filter: filter.filter(|filter| !filter.is_empty()),
     }
 }

@@ -40,7 +40,7 @@ impl Spec {
                     stale_after: target.poll.stale_after,
                 },
                 timeout: target.poll.timeout,
-                options: target.transport(),
+                options: config.polling(target),
                 settings: config.settings(target, reserved),
                 collectors: target.collectors.clone(),
                 histograms: config.histograms,

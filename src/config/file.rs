@@ -82,6 +82,7 @@ pub(super) struct FilePoll {
     pub(super) timeout: Option<Placed<String>>,
     pub(super) stale_after: Option<Placed<String>>,
     pub(super) used_only: Option<bool>,
+    pub(super) push_down: Option<bool>,
     pub(super) filter: Option<String>,
 }
 
@@ -94,6 +95,7 @@ impl FilePoll {
             timeout: self.timeout.or(other.timeout),
             stale_after: self.stale_after.or(other.stale_after),
             used_only: self.used_only.or(other.used_only),
+            push_down: self.push_down.or(other.push_down),
             filter: self.filter.or(other.filter),
         }
     }

@@ -209,3 +209,25 @@ def test_without_certificate_authorities(newest_envoy):
     assert done.returncode == 0, done.stderr
     done = run("once", "--envoy.admin-address", "https://127.0.0.1:1", env=none)
     assert done.returncode == 1 and "CA certificates" in done.stderr
+
+
+def test_asking_for_less_changes_no_series(envoy, tmp_path):
+    """What tables keep is asked of Envoy, which must find all of it: the same series come of less."""
+    for number, code in TRAFFIC:
+        envoy.request(number, code)
+    outputs = {}
+    for push_down in ("true", "false"):
+        for profile in ("native", "standard"):
+            done = run("once", "--envoy.admin-address", envoy.admin, "--mapping", f"{profile},basic",
+                       f"--envoy.push-down={push_down}", "--no-collector.server_info", "--no-collector.certificates")
+            assert done.returncode == 0, done.stderr
+            own = re.compile(r"(# (HELP|TYPE) )?(envoy_exporter_|process_)")
+            lines = [line for line in done.stdout.splitlines() if not own.match(line)]
+            series = {line.rsplit(" ", 1)[0] for line in lines}
+            size = re.search(r"^envoy_exporter_poll_body_bytes\{.*\} (\d+)$", done.stdout, re.M)
+            outputs[profile, push_down] = series, int(size.group(1))
+    for profile in ("native", "standard"):
+        less, size = outputs[profile, "true"]
+        all_asked, whole = outputs[profile, "false"]
+        assert less == all_asked and len(less) > 300
+        assert size < whole * 0.6, (size, whole)
