@@ -1,6 +1,7 @@
 //! Puts the parts together: one function for each subcommand, each from resolved settings to an
 //! exit code.
 
+mod push;
 mod reload;
 mod serve;
 mod targets;

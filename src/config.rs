@@ -5,6 +5,7 @@
 //! stands in a file.
 
 mod file;
+mod push;
 mod targets;
 mod units;
 
@@ -21,6 +22,7 @@ use crate::histogram::native::Form;
 use crate::mapping::rules::check_bounds;
 use crate::mapping::{self, FamilyBounds, Mapping, Source};
 use crate::names::Labels;
+use crate::push::Settings as PushSettings;
 use crate::relabel;
 use crate::snapshot::Limits;
 use crate::snapshot::builder::Settings;
@@ -98,6 +100,8 @@ pub struct Config {
     pub created_timestamps: bool,
     /// Rules that every series goes through.
     pub relabel: Arc<relabel::Rules>,
+    /// Where is pushed to.
+    pub push: PushSettings,
     written: Written,
 }
 
@@ -195,6 +199,12 @@ impl Config {
         let created = file.created_timestamps.take(&mut problems);
         let created = overrides.created_timestamps.or(created);
         let bounds = family_bounds(histograms, &mut problems);
+        let around = push::Around {
+            common: &common,
+            is_on_demand: targets.iter().any(|target| target.poll.interval.is_zero()),
+            target_labels: targets.iter().map(|target| &target.labels).collect(),
+        };
+        let push = push::resolve(file.push, &around, &mut problems);
         problems.sort();
         // What is wrong for all targets is found with each.
         problems.dedup();
@@ -220,6 +230,7 @@ impl Config {
                 histograms: form,
                 created_timestamps: created.unwrap_or(false),
                 relabel: Arc::new(relabel),
+                push,
                 written: Written {
                     sources,
                     bounds,

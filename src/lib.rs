@@ -14,7 +14,7 @@
 //!
 //! | module | what comes in | what goes out |
 //! |---|---|---|
-//! | [`stat`], [`names`], [`family`] | text | the nouns, and the grammar of names and labels |
+//! | [`stat`], [`names`], [`family`], [`secret`] | text | the nouns, and the grammar of names and labels |
 //! | [`histogram`] | Envoy's log-linear bins | count, sum, cumulative buckets |
 //! | [`work`] | a function | its result, from a thread for such work |
 //! | [`yaml`] | YAML text | typed values, or every mistake with its place |
@@ -31,11 +31,12 @@
 //! | [`collectors`] | answers besides the stats | what they say that the stats do not |
 //! | [`poll`], [`capture`] | a transport | snapshots on a schedule; files |
 //! | [`web`], [`status`], [`explain`] | HTTP requests; a name | responses; text for people |
+//! | [`push`] | snapshots, as they come | requests to a Pushgateway and by remote write |
 //! | [`config`], [`cli`], [`app`] | flags, environment, files | a running program |
 //!
 //! A module imports only from those above it in this order: nouns, histogram and relabel,
-//! decode, mapping, snapshot, exposition, telemetry, transport, collectors, poll, web, config, cli, app. A test
-//! holds that.
+//! decode, mapping, snapshot, exposition, telemetry, transport, collectors, poll, web and push,
+//! config, cli, app. A test holds that.
 //!
 //! # Invariants
 //!
@@ -68,6 +69,7 @@ pub mod mapping;
 pub mod names;
 pub mod negotiate;
 pub mod poll;
+pub mod push;
 pub mod relabel;
 pub mod secret;
 pub mod snapshot;

@@ -72,6 +72,27 @@ pub fn push_escaped_label_value(out: &mut String, value: &str) {
     }
 }
 
+/// Appends a label value that stands at the start of `text` up to its closing quote; gives what
+/// stands behind that.
+pub fn push_unescaped_label_value<'t>(out: &mut String, text: &'t str) -> &'t str {
+    let mut rest = text;
+    while let Some(at) = rest.find(['"', '\\']) {
+        let (plain, special) = rest.split_at(at);
+        out.push_str(plain);
+        let mut characters = special.chars();
+        if characters.next() == Some('"') {
+            return characters.as_str();
+        }
+        match characters.next() {
+            Some('n') => out.push('\n'),
+            Some(other) => out.push(other),
+            None => {}
+        }
+        rest = characters.as_str();
+    }
+    rest
+}
+
 /// The shortest text that reads back to the same number, in a form that every format takes.
 ///
 /// ```
@@ -182,6 +203,19 @@ impl Labels {
         self.0.is_empty()
     }
 
+    /// Reads back what [`Labels::to_block`] writes.
+    pub fn from_block(block: &str) -> Self {
+        let mut labels = Self::new();
+        let mut rest = block;
+        while let Some((name, after)) = rest.split_once("=\"") {
+            let mut value = String::new();
+            rest = push_unescaped_label_value(&mut value, after);
+            let name = name.strip_prefix(',').unwrap_or(name);
+            labels.set(name.to_owned(), value);
+        }
+        labels
+    }
+
     /// The label block of both text formats without its braces: `a="x",b="y"`.
     pub fn to_block(&self) -> String {
         let mut block = String::new();
@@ -264,6 +298,8 @@ mod tests {
         assert_eq!(labels.set("a".into(), "q\"\\\n".into()), None);
         assert_eq!(labels.set("b".into(), "2".into()), Some("1".into()));
         assert_eq!(labels.to_block(), r#"a="q\"\\\n",b="2""#);
+        assert_eq!(Labels::from_block(&labels.to_block()), labels);
+        assert_eq!(Labels::from_block(""), Labels::new());
         assert_eq!(labels.value("b"), Some("2"));
         assert_eq!(labels.remove("b"), Some("2".into()));
         assert_eq!(labels.value("b"), None);

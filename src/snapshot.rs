@@ -15,6 +15,7 @@
 pub mod builder;
 mod layout;
 mod names;
+mod outline;
 mod report;
 
 use std::ops::Range;
@@ -26,6 +27,7 @@ use crate::mapping::table::Unit;
 
 pub use builder::{Beginning, Start};
 pub use layout::{Layout, Parts};
+pub use outline::Outline;
 pub use report::{DropReason, Limits, Names, Report, Undescribed};
 
 /// One poll of one target.

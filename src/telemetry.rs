@@ -4,6 +4,7 @@
 //! configuration files, never from requests or answers. The series of a target go with it.
 
 mod parts;
+mod push;
 mod registrar;
 
 use std::collections::HashMap;
@@ -18,6 +19,8 @@ use crate::stat::StatType;
 
 use parts::{ConfigMetrics, Lives};
 use registrar::Registrar;
+
+pub use push::{Fate, Push, PushOutcome, QueueSize, Way};
 
 /// How a poll ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +117,7 @@ pub struct Telemetry {
     requests: IntCounterVec,
     request_duration: HistogramVec,
     in_flight: IntGauge,
+    push: Push,
     config: ConfigMetrics,
 }
 
@@ -201,6 +205,7 @@ impl Telemetry {
                 "HTTP requests being answered now.",
             )?,
             config: ConfigMetrics::new(&mut own)?,
+            push: Push::new(&mut own)?,
             names: Vec::new(),
             registry: Registry::new(),
         };
@@ -222,6 +227,11 @@ impl Telemetry {
     /// The names of all own families, with or without series.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(String::as_str)
+    }
+
+    /// Those of pushing.
+    pub fn push(&self) -> &Push {
+        &self.push
     }
 
     /// What the metrics say now.

@@ -41,6 +41,12 @@ const PIECE: usize = 256 * 1024;
 /// default for 15 minutes, and says nothing of what the new one does (Envoy 1.40; 1.36 ends them).
 const IDLE: Duration = Duration::from_millis(100);
 
+/// Connections that are kept where several requests may be under way.
+const POOL: usize = 16;
+
+/// How long they are kept.
+const POOL_IDLE: Duration = Duration::from_mins(1);
+
 /// What holds for every request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -297,6 +303,20 @@ fn client_builder(is_https: bool) -> reqwest::ClientBuilder {
         .redirect(reqwest::redirect::Policy::none())
         .pool_max_idle_per_host(1)
         .user_agent(concat!("envoy-exporter/", env!("CARGO_PKG_VERSION")))
+}
+
+/// A client for another address than an admin interface's; what is read for it is remembered in
+/// `files`.
+pub fn client_for(
+    url: &reqwest::Url,
+    access: &Access,
+    files: &mut Files,
+) -> Result<reqwest::Client, String> {
+    let builder = client_builder(url.scheme() == "https")
+        .pool_max_idle_per_host(POOL)
+        .pool_idle_timeout(POOL_IDLE);
+    let builder = access.configure(builder, files)?;
+    builder.build().map_err(|error| causes(&error))
 }
 
 fn client(

@@ -21,6 +21,7 @@ use crate::config::{self, Config, Overrides};
 use crate::files::Watched;
 use crate::histogram::native;
 use crate::poll::{Handle, Task};
+use crate::push;
 use crate::telemetry::{Reload, Telemetry};
 use crate::transport::{self, Transport};
 use crate::web::{LiveConfig, Reread, WebConfigError};
@@ -37,6 +38,8 @@ const SECOND_LOOK: Duration = Duration::from_secs(1);
 pub(super) struct Generation {
     pub(super) targets: Vec<Handle>,
     pub(super) histograms: native::Form,
+    /// Where is pushed to.
+    pub(super) push: push::Settings,
 }
 
 impl Generation {
@@ -272,6 +275,7 @@ impl Reloader {
         self.current.send_replace(Arc::new(Generation {
             targets: handles,
             histograms: config.histograms,
+            push: config.push.clone(),
         }));
         if let Some(reread) = reread {
             self.basis.live.install(reread);
@@ -375,6 +379,7 @@ fn generation(config: &Config, running: &[Running]) -> Generation {
     Generation {
         targets: running.iter().map(|have| have.handle.clone()).collect(),
         histograms: config.histograms,
+        push: config.push.clone(),
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use warp::http::header::{ACCEPT, ACCEPT_ENCODING};
 use warp::http::{HeaderMap, HeaderValue};
 
+use super::push::Pushing;
 use super::reload::{Basis, Generation, Reloader, Reply};
 use super::{own_metrics, reserved};
 use crate::cli::Flags;
@@ -218,6 +219,7 @@ pub(super) async fn serve(
         look_every: flags.auto_reload_interval,
     };
     let reloader = Reloader::start(basis, loaded.config, Watched::new(loaded.files))?;
+    let pushing = Pushing::start(reloader.current(), &telemetry, &reserved)?;
     let (reloads, requests) = mpsc::channel(REQUESTS);
     let quit = Arc::new(Notify::new());
     let backend = Arc::new(Backend {
@@ -243,7 +245,11 @@ pub(super) async fn serve(
         stopped.await;
         systemd::stopping();
     };
+    let pushing = tokio::spawn(pushing.run());
     web::serve(listeners, backend, options, stopped).await;
+    // Nothing is polled any more: what pushes comes to its end.
+    reloading.shutdown().await;
+    let _ = pushing.await;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }

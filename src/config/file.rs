@@ -23,6 +23,7 @@ pub(super) struct File {
     pub(super) created_timestamps: Attempt<bool>,
     pub(super) limits: Attempt<FileLimits>,
     pub(super) collectors: Attempt<FileCollectors>,
+    pub(super) push: Attempt<super::push::FilePush>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -98,7 +98,7 @@ impl Common<'_> {
             ),
             tls: self.tls(
                 written.tls_config.take(&mut hidden).flatten(),
-                &address,
+                matches!(&address, AdminAddress::Url(url) if url.scheme() == "https"),
                 &mut hidden,
             ),
         };
@@ -139,7 +139,7 @@ impl Common<'_> {
         }
     }
 
-    fn credentials(
+    pub(super) fn credentials(
         &self,
         basic: Option<Placed<FileBasicAuth>>,
         other: Option<Placed<FileAuthorization>>,
@@ -196,16 +196,16 @@ impl Common<'_> {
         }
     }
 
-    fn tls(
+    pub(super) fn tls(
         &self,
         written: Option<Placed<FileTls>>,
-        address: &AdminAddress,
+        is_https: bool,
         problems: &mut Vec<Problem>,
     ) -> Tls {
         let Some(written) = written else {
             return Tls::default();
         };
-        if !matches!(address, AdminAddress::Url(url) if url.scheme() == "https") {
+        if !is_https {
             problems.push(written.problem("tls_config: the address is not https"));
         }
         let at = Placed {
@@ -232,7 +232,7 @@ impl Common<'_> {
 /// Headers that the connection or the credentials need for themselves.
 const TAKEN: [HeaderName; 4] = [AUTHORIZATION, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING];
 
-fn headers(
+pub(super) fn headers(
     written: BTreeMap<String, Placed<Secret>>,
     problems: &mut Vec<Problem>,
 ) -> Vec<(HeaderName, Secret)> {

@@ -14,6 +14,7 @@ use super::openmetrics;
 use super::plan::{Form, Part};
 use crate::family::FamilyType;
 use crate::histogram::native::{Form as Histograms, NativeHistogram, Side};
+use crate::names::push_unescaped_label_value;
 use crate::snapshot::{Family, HistogramValue, Number};
 
 /// A family.
@@ -417,29 +418,9 @@ pub(super) fn set_labels(pairs: &mut Vec<LabelPair>, block: &str) {
         held.push_str(name.strip_prefix(',').unwrap_or(name));
         let value = pair.value.get_or_insert_default();
         value.clear();
-        rest = read_value(after, value);
+        rest = push_unescaped_label_value(value, after);
     }
     pairs.truncate(used);
-}
-
-/// Reads a quoted value to its end; gives what stands behind it.
-fn read_value<'b>(text: &'b str, value: &mut String) -> &'b str {
-    let mut rest = text;
-    while let Some(at) = rest.find(['"', '\\']) {
-        let (plain, special) = rest.split_at(at);
-        value.push_str(plain);
-        let mut characters = special.chars();
-        if characters.next() == Some('"') {
-            return characters.as_str();
-        }
-        match characters.next() {
-            Some('n') => value.push('\n'),
-            Some(other) => value.push(other),
-            None => {}
-        }
-        rest = characters.as_str();
-    }
-    rest
 }
 
 #[cfg(test)]

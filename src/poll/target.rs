@@ -106,6 +106,21 @@ impl Handle {
         (last.ended.elapsed() <= self.stale_after).then_some(last)
     }
 
+    /// Age above which its data is too old to be served.
+    pub fn stale_after(&self) -> Duration {
+        self.stale_after
+    }
+
+    /// Whether it is the same target, polled by the same task.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.view.same_channel(&other.view)
+    }
+
+    /// What is known, for a reader that waits for it to change.
+    pub fn watch(&self) -> watch::Receiver<View> {
+        self.view.clone()
+    }
+
     /// Whether a reader waits for a poll first.
     pub fn is_on_demand(&self) -> bool {
         self.on_demand

@@ -29,7 +29,7 @@ pub struct Layout {
     pub(super) histograms: Vec<HistogramPlace>,
     /// Scalar series that several stats are joined in, by their place.
     pub(super) joined: HashMap<u32, Joined>,
-    blocks: Arc<Texts>,
+    pub(super) blocks: Arc<Texts>,
     bounds: Vec<Arc<Bounds>>,
     pub(super) report: Report,
 }

@@ -35,6 +35,11 @@ impl Texts {
         self.ends.len()
     }
 
+    /// How many bytes of memory they take.
+    pub(super) fn memory(&self) -> usize {
+        self.all.capacity() + size_of::<usize>() * self.ends.capacity()
+    }
+
     fn push(&mut self, text: &str) -> u32 {
         let at = number(self.len());
         self.all.push_str(text);

@@ -263,13 +263,13 @@ class Exporter(Child):
 
 
 class Prometheus(Child):
-    def __init__(self, directory, targets, extra=(), scrape=None, jobs=None):
-        port = free_port()
-        self.url = f"http://127.0.0.1:{port}"
+    def __init__(self, directory, targets, extra=(), scrape=None, jobs=None, port=None):
+        port = port or free_port()
+        self.port, self.url = port, f"http://127.0.0.1:{port}"
         config = Path(directory) / "prometheus.yml"
         config.write_text(json.dumps({
             "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms"},
-            "scrape_configs": jobs or [{
+            "scrape_configs": jobs if jobs is not None else [{
                 "job_name": "envoy", "static_configs": [{"targets": targets}], **(scrape or {})}],
         }))
         super().__init__(
@@ -298,6 +298,40 @@ class Prometheus(Child):
     def value(self, promql):
         rows = self.query(promql)
         return rows[0][1] if len(rows) == 1 else None
+
+
+class Pushgateway(Child):
+    """A real Pushgateway; with a web configuration it may want TLS and passwords."""
+
+    def __init__(self, directory, port=None, web_config=None):
+        self.port = port or free_port()
+        scheme = "https" if web_config and "tls" in Path(web_config).read_text() else "http"
+        self.url = f"{scheme}://127.0.0.1:{self.port}"
+        extra = [f"--web.config.file={web_config}"] if web_config else []
+        super().__init__(
+            "pushgateway",
+            ["prometheus-pushgateway", f"--web.listen-address=127.0.0.1:{self.port}", *extra],
+            directory,
+        )
+        if web_config:
+            wait_for("the Pushgateway listens", self.listens)
+        else:
+            self.wait_ready(self.url + "/-/ready")
+
+    def listens(self):
+        with socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            return True
+
+    def metrics(self):
+        status, _, text = get(self.url + "/metrics")
+        assert status == 200
+        return text
+
+    def groups(self):
+        """The labels of each group."""
+        status, _, text = get(self.url + "/api/v1/metrics")
+        assert status == 200
+        return [group["labels"] for group in json.loads(text)["data"]]
 
 
 def run(*arguments, timeout=60, env=None, cwd=None, limits=None, stdout=subprocess.PIPE):

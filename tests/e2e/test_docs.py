@@ -69,7 +69,7 @@ def test_every_flag_and_variable_that_a_page_names_is_there():
 
 
 # Prometheus' own, named where it is what has to be set.
-OF_OTHERS = {"--web.external-url"}
+OF_OTHERS = {"--web.external-url", "--web.enable-remote-write-receiver"}
 
 
 def anchors(text):

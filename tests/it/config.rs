@@ -35,6 +35,29 @@ fn the_form_of_histograms() {
     }
 }
 
+#[test]
+fn what_pushing_is_set_to() {
+    let file = testdata("config").join("push.yaml");
+    let overrides = Overrides {
+        config_file: Some(file),
+        ..Overrides::default()
+    };
+    let push = Config::load(&overrides).unwrap().push;
+    let gateway = push.pushgateway.unwrap();
+    let url = gateway.endpoint.url.as_str();
+    assert_eq!(url, "http://push:9091/p/metrics/job/envoy/instance/a%20b");
+    assert!(gateway.delete_on_shutdown);
+    let remote = push.remote_write.unwrap();
+    assert_eq!(remote.pace.batch.samples, 2000);
+    assert_eq!(remote.pace.concurrency, 2);
+    assert_eq!(remote.queue.bytes, 1024 * 1024);
+    let shown = format!("{remote:?} {gateway:?}");
+    assert!(
+        shown.contains("<secret>") && !shown.contains("hunter2"),
+        "{shown}"
+    );
+}
+
 /// Each `*.bad.yaml` of `testdata/config` is a configuration file, each `*.bad.table.yaml` a mapping
 /// table; `messages.txt` has what is said of each. `UPDATE_GOLDEN=1` writes it.
 #[test]

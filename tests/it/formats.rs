@@ -6,9 +6,10 @@ use std::sync::{Arc, LazyLock};
 use envoy_exporter::decode::DetailedHistogram;
 use envoy_exporter::exposition::serve::Server;
 use envoy_exporter::exposition::{Selection, Shape, own};
+use envoy_exporter::family::FamilyType;
 use envoy_exporter::histogram::Bin;
 use envoy_exporter::histogram::native::Form;
-use envoy_exporter::mapping::Mapping;
+use envoy_exporter::mapping::{FamilyBounds, Mapping, Source};
 use envoy_exporter::names::Labels;
 use envoy_exporter::negotiate::{Encoding, Format};
 use envoy_exporter::relabel;
@@ -303,6 +304,43 @@ fn native_histograms_travel_in_protobuf() {
             }
         }
     }
+}
+
+/// A summary stands among histograms, and takes no other's place.
+#[test]
+fn native_histograms_beside_a_summary() {
+    let table = Source::File {
+        name: "table".to_owned(),
+        text: "rules: [{stat: cluster.upstream_cx_connect_ms, form: summary}]".to_owned(),
+    };
+    let sources = [Source::Profile("native".to_owned()), table];
+    let mapping = Mapping::compile(&sources, FamilyBounds::default()).unwrap();
+    let settings = Settings {
+        mapping: Arc::new(mapping),
+        ..settings()
+    };
+    let stats = [
+        "h cluster.a.upstream_cx_connect_ms 1",
+        "h cluster.b.upstream_cx_connect_ms 2",
+        "h cluster.a.upstream_rq_time 3",
+        "h cluster.b.upstream_rq_time 4",
+    ];
+    let snapshot = snapshot(settings, &stats);
+    let mut counts = Vec::new();
+    for family in snapshot.families() {
+        for (_, value) in family.histograms(0) {
+            assert_eq!(
+                value.native.unwrap().count,
+                value.count,
+                "{}",
+                family.name()
+            );
+            counts.push((family.family_type(), value.count));
+        }
+    }
+    let (summary, histogram) = (FamilyType::Summary, FamilyType::Histogram);
+    let want = [(summary, 1), (summary, 2), (histogram, 3), (histogram, 4)];
+    assert_eq!(counts, want);
 }
 
 #[test]

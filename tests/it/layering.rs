@@ -27,7 +27,7 @@ const LAYERS: [&[&str]; 15] = [
     &["transport", "demo"],
     &["collectors"],
     &["poll", "capture"],
-    &["status", "explain", "coverage", "web"],
+    &["status", "explain", "coverage", "web", "push"],
     &["config"],
     &["cli"],
     &["app"],

@@ -3,7 +3,6 @@
 
 use super::super::{Histograms, layout};
 use super::{Builder, Stat};
-use crate::family::FamilyType;
 use crate::histogram::native::{self, NativeHistogram};
 use crate::histogram::{self, Generation, Maths};
 use crate::mapping::table::Join;
@@ -51,7 +50,8 @@ impl Builder {
         }
     }
 
-    /// A native histogram for each place, of the bins of every stat that is joined there.
+    /// A native histogram for each place, also those of summaries, of the bins of every stat that is
+    /// joined there.
     fn native_histograms(&self) -> Vec<NativeHistogram> {
         if !self.settings.native_histograms {
             return Vec::new();
@@ -66,7 +66,7 @@ impl Builder {
         let mut made = Vec::with_capacity(self.layout.histograms.len());
         let mut parts = Vec::new();
         for family in &self.layout.families {
-            if family.family_type != FamilyType::Histogram {
+            if !family.family_type.is_distribution() {
                 continue;
             }
             let options = native::Options {
