@@ -125,7 +125,10 @@ def test_families_are_selected(tmp_path, children):
 
 
 def test_the_own_metrics_are_the_documented_ones(tmp_path, children):
-    exporter = Exporter(tmp_path, "--envoy.admin-address", IDLE, "--envoy.poll-interval", "0s")
+    # One has the hash of what was read: without a file there is none.
+    config = tmp_path / "config.yaml"
+    config.write_text("poll: {interval: 0s}\n")
+    exporter = Exporter(tmp_path, "--envoy.admin-address", IDLE, "--config.file", config)
     children(exporter)
     exporter.metrics()
     families, _ = exposition.read(exporter.metrics())

@@ -19,8 +19,8 @@ ENDPOINT = "envoy_cluster_endpoint_"
 class Varied(Envoy):
     """Endpoints in every state of health, in places and priorities; cluster 0 keeps stats of each of its own."""
 
-    def config(self, upstream_port, clusters, admin_socket, tls):
-        config = super().config(upstream_port, clusters, admin_socket, tls)
+    def config(self, upstream_port, *others):
+        config = super().config(upstream_port, *others)
         resources = config["static_resources"]
         for cluster in resources["clusters"]:
             cluster["outlier_detection"] = {"success_rate_minimum_hosts": 2, "success_rate_request_volume": 1,

@@ -458,7 +458,7 @@ def test_only_harmless_requests_are_made(newest_envoy, tmp_path, children):
     wait_for("more polls", lambda: len(asked) > 12)
     paths = {path.split("?")[0] for _, path in asked}
     assert {method for method, _ in asked} == {"GET"}
-    assert paths <= {"/stats", "/clusters", "/server_info"}, paths
+    assert paths <= {"/stats", "/clusters", "/server_info", "/certs"}, paths
     # Bounds are asked for when a histogram is new, not with every poll.
     assert len([path for _, path in asked if "cumulative" in path]) == 1
     admin.stop()
