@@ -231,6 +231,16 @@ def bomb(size=200 * 1024 * 1024):
     return says(answer(packed, headers="Content-Encoding: gzip\r\n"))
 
 
+def late_and_working(pause, value):
+    works = working(value)
+
+    def behavior(connection, head):
+        time.sleep(pause)
+        works(connection, head)
+
+    return behavior
+
+
 def late(pause=0.3):
     def behavior(connection, _):
         time.sleep(pause)

@@ -28,12 +28,11 @@ LIMITS = "limits: {body: 1MiB, stats: 1000}\n"
 class Watched(Exporter):
     """Polls a fake admin interface often; knows what a moment has added to its log and its memory."""
 
-    def __init__(self, directory, admin, config, *flags, **more):
-        file = directory / f"config-{time.monotonic_ns()}.yaml"
-        file.write_text(config)
-        super().__init__(
-            directory, "--envoy.admin-address", admin.address, "--config.file", file, "--log.level", "debug",
-            *flags, **more)
+    def __init__(self, directory, admin, config, *flags, is_in_file=False, **more):
+        self.file = directory / f"config-{time.monotonic_ns()}.yaml"
+        self.file.write_text(config)
+        address = [] if is_in_file else ["--envoy.admin-address", admin.address]
+        super().__init__(directory, *address, "--config.file", self.file, "--log.level", "debug", *flags, **more)
 
     def polls(self):
         """Polls by outcome."""
@@ -274,6 +273,9 @@ def test_a_thousand_connections_and_a_reader_that_never_reads(tmp_path, admin, c
             pass
     before = admin.requests[:]
     wait_for("polls go on", lambda: len(admin.requests) > len(before) + 8)
+    # Who is idle gives way to who asks.
+    assert get(exporter.url + "/-/healthy", timeout=10)[0] == 200
+    assert 'envoy_up{target="envoy"} 1\n' in exporter.metrics("envoy_up")
     assert exporter.memory("VmRSS") < memory + MOST_MEMORY
     for client in idle:
         client.close()
@@ -399,6 +401,40 @@ def test_an_end_in_a_poll_and_in_a_scrape(tmp_path, admin, children):
     scrape.join()
     # It waited for its poll and was answered whole.
     assert texts[0][0] == 200 and 'envoy_up{target="envoy"} 1\n' in texts[0][2]
+
+
+def test_a_reload_in_a_poll_and_in_a_scrape(tmp_path, admin, children):
+    config = "poll: {interval: %s, timeout: 30s}\ntargets: [{admin_address: '%s', labels: {zone: %s}}]\n"
+    exporter = Watched(tmp_path, admin, config % ("50ms", admin.address, "a"), "--web.enable-lifecycle", is_in_file=True)
+    children(exporter)
+    wait_for("data", lambda: exporter.sample('envoy_a_count{zone="a"}') == 1)
+    # A poll that is not answered does not hold a reload up, and the new one waits for no old answer.
+    admin.behavior = fake_admin.says(stay=True)
+    requests = len(admin.requests)
+    wait_for("a poll", lambda: len(admin.requests) > requests)
+    exporter.file.write_text(config % ("0s", admin.address, "b"))
+    admin.behavior = fake_admin.late_and_working(0.2, 7)
+    start = time.monotonic()
+    assert get(exporter.url + "/-/reload", method="POST", timeout=20)[0] == 200
+    assert time.monotonic() - start < 15
+    wait_for("the new one", lambda: exporter.sample('envoy_a_count{zone="b"}') == 7)
+    # Scrapes that wait for a poll are answered whole, by the one or the other.
+    texts = []
+    scrapes = [threading.Thread(target=lambda: texts.append(exporter.metrics())) for _ in range(8)]
+    requests = len(admin.requests)
+    for scrape in scrapes:
+        scrape.start()
+    wait_for("a poll", lambda: len(admin.requests) > requests)
+    exporter.file.write_text(config % ("0s", admin.address, "c"))
+    exporter.process.send_signal(signal.SIGHUP)
+    for scrape in scrapes:
+        scrape.join()
+    wait_for("the newest one", lambda: exporter.sample('envoy_a_count{zone="c"}') == 7)
+    assert len(texts) == 8
+    for text in texts:
+        assert re.findall(r'^envoy_a_count\{zone="[bc]"\} 7$', text, re.M), text
+        assert len(set(re.findall(r'zone="(\w)"', text))) == 1, text
+    assert "panicked" not in exporter.text()
 
 
 def test_targets_that_are_not_there(tmp_path):
