@@ -125,16 +125,24 @@ def test_families_are_selected(tmp_path, children):
 
 
 def test_the_own_metrics_are_the_documented_ones(tmp_path, children):
-    # One has the hash of what was read: without a file there is none.
-    config = tmp_path / "config.yaml"
-    config.write_text("poll: {interval: 0s}\n")
-    exporter = Exporter(tmp_path, "--envoy.admin-address", IDLE, "--config.file", config)
-    children(exporter)
-    exporter.metrics()
-    families, _ = exposition.read(exporter.metrics())
-    own = {name for name in families if re.match(r"envoy_up|envoy_exporter_|process_", name)}
     documented = set(re.findall(r"^\| `((?:envoy|process)_[a-z_]+)", (ROOT / "docs/metrics.md").read_text(), re.M))
-    assert own == documented
+    pushing = {name for name in documented if name.startswith("envoy_exporter_push_")}
+
+    def own(text):
+        # One has the hash of what was read: without a file there is none.
+        config = tmp_path / "config.yaml"
+        config.write_text(text)
+        exporter = Exporter(tmp_path, "--envoy.admin-address", IDLE, "--config.file", config)
+        children(exporter)
+        exporter.wait_ready_target()
+        families, _ = exposition.read(exporter.metrics())
+        return {name for name in families if re.match(r"envoy_up|envoy_exporter_|process_", name)}
+
+    assert own("poll: {interval: 1s}\n") == documented - pushing
+    # Nobody listens there, so that no push is ever taken.
+    url = "url: 'http://127.0.0.1:9'"
+    shown = own(f"push: {{pushgateway: {{{url}, job: envoy}}, remote_write: {{{url}}}}}\n")
+    assert shown == documented - {"envoy_exporter_push_last_success_timestamp_seconds"}
 
 
 def test_the_demo_moves(tmp_path, children):

@@ -219,7 +219,7 @@ def test_prometheus_has_what_a_scrape_shows(newest_envoy, tmp_path, children):
 
     wait_for("every sample in Prometheus equals the scrape's", settled)
     code = 'envoy_cluster_upstream_rq{envoy_response_code="503",envoy_cluster_name="%s"}' % cluster_name(1)
-    assert prometheus.value(code) == 1
+    wait_for("the poll behind the requests is there", lambda: prometheus.value(code) == 1)
     assert prometheus.value("envoy_up") == 1
     assert prometheus.value("envoy_exporter_build_info") == 1
     assert own(child, "envoy_exporter_push_samples_total", fate="rejected") == 0
