@@ -204,7 +204,7 @@ http {{ access_log off; sendfile on; tcp_nopush on; server {{ listen 127.0.0.1:{
             with OPENER.open(request, timeout=60) as answer:
                 (static / "metrics").write_bytes(answer.read())
             with killed(Child("nginx", ["nginx", "-c", config], directory)) as nginx:
-                nginx.wait_ready(f"http://127.0.0.1:{port}/metrics")
+                wait_for("nginx", lambda: fetch(f"http://127.0.0.1:{port}/metrics"))
                 rates = {}
                 for _ in range(5):
                     for name, url in (("ours", ours.url), ("nginx", f"http://127.0.0.1:{port}")):
