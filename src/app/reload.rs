@@ -24,7 +24,7 @@ use crate::poll::{Handle, Task};
 use crate::push;
 use crate::telemetry::{Reload, Telemetry};
 use crate::transport::{self, Transport};
-use crate::web::{LiveConfig, Reread, WebConfigError};
+use crate::web::{LiveConfig, Reread, WebConfigError, systemd};
 
 /// The longest that a reload waits for the first polls of targets. Above the usual time for a poll,
 /// and below the age at which the data that is served meanwhile is stale.
@@ -85,6 +85,8 @@ pub(super) struct Basis {
     pub(super) reserved: Arc<HashSet<String>>,
     /// Time between looks at the files; zero: none.
     pub(super) look_every: Duration,
+    /// What the service manager shows of a program that serves.
+    pub(super) serving: String,
 }
 
 /// The owner of everything that a reload replaces.
@@ -214,8 +216,12 @@ impl Reloader {
 
     async fn reload(&mut self, cause: Cause) -> Outcome {
         let telemetry = Arc::clone(&self.basis.telemetry);
-        match self.replace().await {
+        systemd::reloading();
+        let replaced = self.replace().await;
+        let serving = &self.basis.serving;
+        match replaced {
             Ok(changes) => {
+                systemd::ready(serving);
                 telemetry.reloaded(Reload::Success);
                 tracing::info!(
                     cause = cause.as_str(),
@@ -230,6 +236,9 @@ impl Reloader {
                 Ok(())
             }
             Err(reasons) => {
+                systemd::ready(&format!(
+                    "{serving}; the last reload failed, the configuration before it holds"
+                ));
                 telemetry.reloaded(Reload::Failure);
                 for error in &reasons {
                     tracing::error!("{error}");

@@ -211,12 +211,15 @@ pub(super) async fn serve(
     let telemetry = super::telemetry(loaded.files.hash().as_deref())?;
     let reserved = reserved(&telemetry);
     let tls = live.is_tls();
+    let places: Vec<_> = listeners.iter().map(ToString::to_string).collect();
+    let serving = format!("serving on {}", places.join(", "));
     let basis = Basis {
         overrides,
         live,
         telemetry: Arc::clone(&telemetry),
         reserved: Arc::clone(&reserved),
         look_every: flags.auto_reload_interval,
+        serving: serving.clone(),
     };
     let reloader = Reloader::start(basis, loaded.config, Watched::new(loaded.files))?;
     let pushing = Pushing::start(reloader.current(), &telemetry, &reserved)?;
@@ -238,9 +241,8 @@ pub(super) async fn serve(
     let mut reloading = JoinSet::new();
     reloading.spawn(reloader.run(hangup, requests));
     reloading.spawn(systemd::show_life());
-    let places: Vec<_> = listeners.iter().map(ToString::to_string).collect();
     let stopped = stopped(quit)?;
-    systemd::ready(&format!("serving on {}", places.join(", ")));
+    systemd::ready(&serving);
     let stopped = async {
         stopped.await;
         systemd::stopping();

@@ -69,13 +69,22 @@ impl Places {
         })
     }
 
-    /// A place, for which another connection may have to leave.
+    /// A place, for which another connection may have to leave; waits while all are being answered.
     pub(super) async fn take(self: Arc<Self>) -> Option<Place> {
-        let permit = if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
-            permit
-        } else {
-            self.clear_one().await;
-            Arc::clone(&self.free).acquire_owned().await.ok()?
+        let permit = loop {
+            // From before the look, so that none slips through between look and wait.
+            let idle = self.idle.notified();
+            if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
+                break permit;
+            }
+            let free = Arc::clone(&self.free).acquire_owned();
+            if self.send_one_away() {
+                break free.await.ok()?;
+            }
+            tokio::select! {
+                permit = free => break permit.ok()?,
+                () = idle => {}
+            }
         };
         let visit = Arc::new(Visit {
             state: Mutex::new(State {
@@ -100,19 +109,7 @@ impl Places {
         })
     }
 
-    /// Makes the connection leave that has been without a request for longest; waits while there is
-    /// none, and while a place may come free by itself.
-    async fn clear_one(&self) {
-        loop {
-            // From before the look, so that none slips through between look and wait.
-            let idle = self.idle.notified();
-            if self.send_one_away() || self.free.available_permits() > 0 {
-                return;
-            }
-            idle.await;
-        }
-    }
-
+    /// Makes the connection leave that has been without a request for longest, if there is one.
     fn send_one_away(&self) -> bool {
         let mut visits = locked(&self.visits);
         let idle = visits.all.iter().filter_map(|(number, visit)| {

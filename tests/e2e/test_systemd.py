@@ -1,6 +1,7 @@
 """Sockets that systemd hands over, and what it is told, by its own tool and its own protocol."""
 
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -114,3 +115,28 @@ def test_a_manager_that_is_gone_stops_nothing(tmp_path, children):
     children(exporter)
     wait_for("it says so", lambda: "cannot tell the service manager" in exporter.text())
     assert get(exporter.url + "/-/healthy")[0] == 200
+
+
+def test_the_service_manager_is_told_of_reloads(tmp_path, children):
+    manager = Manager(tmp_path / "notify")
+    config = tmp_path / "exporter.yml"
+    config.write_text("limits: {series: 100}\n")
+    exporter = Exporter(
+        tmp_path, "--config.file", str(config), "--envoy.admin-address", f"http://127.0.0.1:{free_port()}",
+        env={"NOTIFY_SOCKET": manager.path})
+    children(exporter)
+    serving = f"STATUS=serving on http://127.0.0.1:{exporter.port}"
+    assert manager.told() == ["READY=1", serving]
+    for text, status in [
+        ("limits: {series: 200}\n", serving),
+        ("limits: {series: many}\n", serving + "; the last reload failed, the configuration before it holds"),
+        ("limits: {series: 300}\n", serving),
+    ]:
+        config.write_text(text)
+        exporter.process.send_signal(signal.SIGHUP)
+        before = time.monotonic_ns() // 1000
+        reloading, when = manager.told()
+        # By this time systemd tells whether the word is about the reload that it asked for.
+        assert reloading == "RELOADING=1" and when.startswith("MONOTONIC_USEC=")
+        assert abs(int(when.partition("=")[2]) - before) < 10_000_000
+        assert manager.told() == ["READY=1", status]
