@@ -19,12 +19,17 @@ SPAN = 200
 EMPTY = {
     ("server", "Control plane"): "the demo has no management server",
 }
+COLLECTOR = "what the collector brings is not in Envoy's own endpoint"
 # Envoy's own endpoint cuts names at the first dot, and so loses these.
 EMPTY_DIRECT = {
     ("clusters", "Ejected hosts"): "only shop.example.com has outlier detection",
     ("clusters", "Ejections by cause"): "only shop.example.com has outlier detection",
     ("clusters", "Ejections not made"): "only shop.example.com has outlier detection",
     ("listeners", "Virtual clusters"): "its virtual host is shop.example.com as well",
+    ("endpoints", "What is wrong with endpoints"): COLLECTOR,
+    ("endpoints", "Connections beside their limit"): COLLECTOR,
+    ("endpoints", "Requests beside their limit"): COLLECTOR,
+    ("endpoints", "Endpoints by zone"): COLLECTOR,
 }
 
 
