@@ -58,10 +58,11 @@ impl<'t> FromIterator<&'t str> for Texts {
     }
 }
 
-/// Texts that are stored once each.
+/// Texts that are stored once each. Readers share them; only a text that is new while they do makes a
+/// copy.
 #[derive(Debug, Default)]
 pub(super) struct Interner {
-    texts: Texts,
+    texts: Arc<Texts>,
     index: HashTable<u32>,
     hasher: RandomState,
 }
@@ -78,7 +79,7 @@ impl Interner {
         if let Some(at) = index.find(hash, |at| texts.get(*at) == text) {
             return *at;
         }
-        let at = texts.push(text);
+        let at = Arc::make_mut(texts).push(text);
         index.insert_unique(hash, at, |at| hasher.hash_one(texts.get(*at)));
         at
     }
@@ -93,7 +94,7 @@ impl Interner {
 
     /// All texts, to share with readers.
     pub(super) fn texts(&self) -> Arc<Texts> {
-        Arc::new(self.texts.clone())
+        Arc::clone(&self.texts)
     }
 }
 
