@@ -120,14 +120,6 @@ impl Poller {
         })
     }
 
-    /// Takes a snapshot that nobody reads any more: the next but one is written where it was, and
-    /// large arrays are not asked for and given back with each poll.
-    pub fn recycle(&mut self, snapshot: Snapshot) {
-        if let Some(builder) = &mut self.builder {
-            builder.recycle(snapshot);
-        }
-    }
-
     async fn poll_once(&mut self) -> Result<Polled, Error> {
         let deadline = tokio::time::Instant::now() + self.timeout;
         let mut body_bytes = 0;

@@ -315,10 +315,8 @@ impl Task {
                     view.polls += 1;
                     view.polling = false;
                 });
-                let unread = before.and_then(|before| Arc::into_inner(before.snapshot));
-                if let Some(unread) = unread {
-                    self.poller.recycle(unread);
-                }
+                // It is large, and readers may look again by now.
+                drop(before);
             }
             Err(error) => {
                 let target = self.handle.name();

@@ -21,7 +21,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::layout::{self, Bounds, Layout, Legend};
 use super::names::Interner;
-use super::{DropReason, Histograms, Report, Snapshot};
+use super::{DropReason, Report, Snapshot};
 use crate::decode::DetailedHistogram;
 use crate::family::Factor;
 use crate::histogram::{self, Bin, Generation, Scale};
@@ -67,8 +67,6 @@ pub struct Builder {
     bounds: BoundSets,
     kinds: Kinds,
     layout: Arc<Layout>,
-    /// The arrays of a snapshot that nobody reads any more, for the next one.
-    spare: (Vec<u64>, Histograms),
     /// Where gauges stand that are looked at with each poll, in this layout.
     watched: (Arc<Layout>, Vec<(&'static str, Option<usize>)>),
     /// Stats that this poll has taken in.
@@ -114,7 +112,6 @@ impl Builder {
             bounds: BoundSets::new(),
             kinds: Kinds::default(),
             layout: Arc::default(),
-            spare: Default::default(),
             watched: Default::default(),
             lives: Lives::default(),
             counted: 0,
@@ -330,20 +327,14 @@ impl Builder {
         }
         let signs = self.signs();
         let beginning = self.lives.see(signs);
-        let (scalars, histograms) = std::mem::take(&mut self.spare);
         Snapshot {
             beginning,
             start: self.lives.start(),
             shows_start: self.settings.created_timestamps,
-            scalars: self.scalars(scalars),
-            histograms: self.distributions(histograms),
+            scalars: self.scalars(),
+            histograms: self.distributions(),
             layout: Arc::clone(&self.layout),
         }
-    }
-
-    /// Takes a snapshot that nobody reads any more, to write the next one into its arrays.
-    pub fn recycle(&mut self, snapshot: Snapshot) {
-        self.spare = (snapshot.scalars, snapshot.histograms);
     }
 
     /// Forgets what is gone, learns scope names, and resolves what is new.

@@ -8,9 +8,8 @@ use crate::histogram::{self, Generation, Maths};
 use crate::mapping::table::Join;
 
 impl Builder {
-    pub(super) fn scalars(&self, mut values: Vec<u64>) -> Vec<u64> {
-        values.clear();
-        values.resize(self.layout.scalar_labels.len(), 0);
+    pub(super) fn scalars(&self) -> Vec<u64> {
+        let mut values = vec![0; self.layout.scalar_labels.len()];
         let stats = self.numbers.iter().flat_map(|group| &group.stats);
         let placed = stats.filter_map(|stat| Some((stat.slot()?, stat.value)));
         if self.layout.joined.is_empty() {
@@ -103,14 +102,14 @@ impl Builder {
         made
     }
 
-    pub(super) fn distributions(&self, mut values: Histograms) -> Histograms {
+    pub(super) fn distributions(&self) -> Histograms {
         let places = &self.layout.histograms;
-        values.totals.clear();
-        values.totals.resize(places.len(), (0, 0.0));
-        values.buckets.clear();
-        values.buckets.resize(self.layout.bucket_count(), 0);
-        values.native = self.native_histograms();
-        values.percentiles = self.percentiles();
+        let mut values = Histograms {
+            totals: vec![(0, 0.0); places.len()],
+            buckets: vec![0; self.layout.bucket_count()],
+            native: self.native_histograms(),
+            percentiles: self.percentiles(),
+        };
         let generation = self.generation.unwrap_or(Generation::Current);
         let mut buckets = Vec::new();
         for stat in &self.histograms.stats {
