@@ -190,7 +190,7 @@ fn make(
 ) -> Made {
     let made = work::BODIES.run(move || {
         let mut body = Body::new(snapshots, &shape, &selection, Vec::new());
-        Compressed::of(encoding, |out| body.write(out))
+        Compressed::of(encoding, shape.format, |out| body.write(out))
     });
     let made = made.map(|made| {
         let body = made.ok().and_then(Result::ok);
