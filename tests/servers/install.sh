@@ -24,6 +24,7 @@ apt_install() {
 
 command -v prometheus >/dev/null && command -v promtool >/dev/null || apt_install prometheus
 command -v prometheus-pushgateway >/dev/null || apt_install prometheus-pushgateway
+command -v prometheus-node-exporter >/dev/null || apt_install prometheus-node-exporter
 command -v openssl >/dev/null || apt_install openssl
 command -v curl >/dev/null || apt_install curl
 command -v zstd >/dev/null || apt_install zstd
