@@ -267,8 +267,11 @@ fn unit_of(word: &str) -> Option<Unit> {
 
 /// A HELP, also where there is none: readers may ask for one.
 pub(super) fn described(help: Option<String>) -> String {
-    let help = help.filter(|help| !help.is_empty());
-    help.unwrap_or_else(|| "Not described where it comes from.".to_owned())
+    let help = help.unwrap_or_default();
+    match help.trim_start_matches([' ', '\t']) {
+        "" => "Not described where it comes from.".to_owned(),
+        help => help.to_owned(),
+    }
 }
 
 fn made(mut group: Group, dialect: Dialect) -> Result<Vec<MadeFamily>, Wrong> {

@@ -281,3 +281,120 @@ const PROCESS: [&str; 7] = [
     "process_threads",
     "process_virtual_memory_bytes",
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::exposition::own;
+    use crate::foreign::{self, Bounds, Dialect};
+    use crate::names::Labels;
+
+    const BOUNDS: Bounds = Bounds {
+        series: 100,
+        label_value_bytes: 100,
+        labels: 10,
+    };
+
+    fn snapshot(text: &str) -> Arc<Snapshot> {
+        let read = foreign::read(text.as_bytes(), Dialect::Text, &Labels::new(), BOUNDS);
+        Arc::new(Snapshot::assembled(read.unwrap().families))
+    }
+
+    fn source(name: &str, labels: &[(&str, &str)]) -> Arc<Options> {
+        let mut attached = Labels::new();
+        for (label, value) in labels {
+            attached.set((*label).to_owned(), (*value).to_owned());
+        }
+        Arc::new(Options {
+            name: name.to_owned(),
+            url: "http://127.0.0.1/".parse().unwrap(),
+            labels: attached,
+            interval: Duration::ZERO,
+            timeout: Duration::ZERO,
+            stale_after: Duration::ZERO,
+            max_body: 1,
+            bounds: BOUNDS,
+        })
+    }
+
+    const HISTOGRAM: &str = "# TYPE h histogram\nh_bucket{le=\"+Inf\"} 1\nh_sum 1\nh_count 1\n";
+
+    #[test]
+    fn a_name_belongs_to_one_family() {
+        let telemetry = Telemetry::new().unwrap();
+        let reserved: HashSet<String> = own::reserved(telemetry.names()).collect();
+        let targets = [
+            snapshot("# TYPE e gauge\ne 1\n"),
+            snapshot(&HISTOGRAM.replace("h_", "eh_").replace(" h ", " eh ")),
+        ];
+        let (a, b) = (&[("source", "a")][..], &[("source", "b")][..]);
+        // What the first has, what the second has, and what becomes of the second's.
+        let cases = [
+            ("x 1\n", a, "y 1\n", b, "beside"),
+            ("x 1\n", a, "x 1\n", b, "beside"),
+            ("x 1\n", a, "x 1\n", a, "no label tells them apart"),
+            ("x 1\n", a, "x 1\n", &[], "no label tells them apart"),
+            (
+                "x 1\n",
+                a,
+                "x 1\n",
+                &[("zone", "b")],
+                "no label tells them apart",
+            ),
+            (
+                "x 1\n",
+                a,
+                "# TYPE x gauge\nx 1\n",
+                b,
+                "'a' has it as a untyped",
+            ),
+            (HISTOGRAM, a, HISTOGRAM, b, "beside"),
+            (HISTOGRAM, a, "h_count 1\n", b, "samples of 'h'"),
+            ("h_count 1\n", a, HISTOGRAM, b, "samples of 'h_count'"),
+            (HISTOGRAM, a, "h_total 1\n", b, "beside"),
+            ("", a, "e 1\n", b, "the proxy has"),
+            ("", a, "# TYPE e gauge\ne 1\n", b, "the proxy has"),
+            ("", a, "eh_sum 1\n", b, "the proxy has"),
+            ("", a, "eh_total 1\n", b, "beside"),
+            ("", a, "envoy_up 1\n", b, "the exporter has"),
+            ("", a, "envoy_exporter_polls 1\n", b, "the exporter has"),
+            ("", a, "process_open_fds 1\n", b, "the exporter has"),
+            (
+                "",
+                a,
+                "# TYPE process_open_fds gauge\nprocess_open_fds 1\n",
+                b,
+                "with own",
+            ),
+            (
+                "",
+                a,
+                "# TYPE process_open_fds gauge\nprocess_open_fds 1\n",
+                &[],
+                "the exporter has",
+            ),
+            ("", a, "process_other 1\n", b, "beside"),
+        ];
+        for (first, first_labels, second, labels, want) in cases {
+            let mut names = Names {
+                reserved: &reserved,
+                targets: &targets,
+                taken: HashMap::new(),
+                owners: Vec::new(),
+            };
+            let (first, second) = (snapshot(first), snapshot(second));
+            for family in first.families() {
+                names.place(family, &source("a", first_labels));
+            }
+            let family = second.family(0).unwrap();
+            let got = match names.place(family, &source("b", labels)) {
+                Place::Beside => "beside".to_owned(),
+                Place::WithOwn => "with own".to_owned(),
+                Place::Nowhere(why) => why,
+            };
+            assert!(got.contains(want), "{}: {got}, not {want}", family.name());
+        }
+    }
+}

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use futures_util::FutureExt as _;
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
 use tokio::sync::{Notify, watch};
 
@@ -135,13 +136,14 @@ impl Handle {
     /// there is none to come: the task is gone.
     pub async fn polled(&self) -> bool {
         let mut view = self.view.clone();
-        let (before, polling) = {
+        let before = {
             let now = view.borrow_and_update();
-            (now.polls, now.polling)
+            // Asked for while a poll cannot begin, so that the one which answers this demand finds it.
+            if !now.polling {
+                self.demand.notify_one();
+            }
+            now.polls
         };
-        if !polling {
-            self.demand.notify_one();
-        }
         view.wait_for(|view| view.polls > before).await.is_ok()
     }
 }
@@ -208,6 +210,8 @@ impl Task {
     /// Polls once and publishes the outcome.
     pub async fn poll(&mut self) {
         self.publish.send_modify(|view| view.polling = true);
+        // This poll answers all that was asked for until now; what is left of it calls for no other.
+        let _ = self.handle.demand.notified().now_or_never();
         let start = Instant::now();
         let timeout = self.handle.options.timeout;
         let read = tokio::time::timeout(timeout, self.read()).await;

