@@ -2,8 +2,8 @@
 //!
 //! A name belongs to one family. Envoy's come first, then the exporter's own, then sources in the
 //! order in which they are configured. Two sources may share a family of one type where a label that
-//! is attached tells their series apart; so may a source and the own `process_*`, which every program
-//! has, since the own ones have no labels. Anything else would be an exposition that no reader
+//! is attached tells their series apart; so may a source with the label `source` and the own
+//! `process_*`, which every program has and which have no labels. Anything else would be an exposition that no reader
 //! takes: the later family is left out, counted and logged.
 //!
 //! The verdict holds for the snapshots that it was made of, so that readers of the same ones get the
@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hashbrown::{HashMap, HashSet};
 
 use super::source::log_refused;
-use super::{Handle, Last, Options};
+use super::{Handle, LABEL, Last, Options};
 use crate::family::FamilyType;
 use crate::foreign::{Refused, sample_names};
 use crate::snapshot::{DropReason, Family, Layout, Snapshot};
@@ -194,8 +194,9 @@ impl Names<'_> {
         let (name, family_type) = (family.name(), family.family_type());
         let names: Vec<_> = sample_names(name, family_type).collect();
         let is_own = names.iter().any(|name| self.reserved.contains(name));
-        let may_share =
-            !source.labels.is_empty() && is_own_process(self.reserved, name, family_type);
+        // Not by any label: `{source=""}` is to be the exporter's own.
+        let has_label = source.labels.value(LABEL).is_some();
+        let may_share = has_label && is_own_process(self.reserved, name, family_type);
         if is_own && !may_share {
             return Place::Nowhere("the exporter has a metric of that name".to_owned());
         }
