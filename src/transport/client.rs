@@ -54,7 +54,9 @@ pub fn client_for(
 /// A client for this machine alone: over a unix socket, or to loopback addresses. The name
 /// `localhost` is not looked up.
 pub fn local_client(socket: Option<PathBuf>) -> Result<reqwest::Client, String> {
-    let builder = client_builder(false).pool_idle_timeout(POOL_IDLE);
+    // A connection for each request: servers close idle ones after a time of theirs, and on this
+    // machine a new one costs next to nothing.
+    let builder = client_builder(false).pool_max_idle_per_host(0);
     let builder = if let Some(socket) = socket {
         builder.unix_socket(socket)
     } else {

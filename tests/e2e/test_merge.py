@@ -13,7 +13,7 @@ import pytest
 import wire
 from conftest import CAPTURES
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
-from servers import OPENER, Child, Exporter, Prometheus, Pushgateway, free_port, get, promtool_check, run, wait_for
+from servers import OPENER, ROOT, Child, Exporter, Prometheus, Pushgateway, free_port, get, promtool_check, run, wait_for
 
 IDLE = f"file://{CAPTURES}/1.40.0/idle"
 PROTOBUF = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
@@ -118,6 +118,8 @@ def test_real_programs_in_every_format(children, tmp_path, all_real):
         assert own(child, "envoy_exporter_merge_dropped_series", source=name, reason="invalid") == 0
     assert own(child, "envoy_exporter_merge_dropped_series", source="other", reason="conflict") > 100
     assert own(child, "envoy_exporter_merge_dropped_series", source="node", reason="conflict") == 0
+    documented = set(re.findall(r"^\| `(envoy_exporter_merge_[a-z_]+)", (ROOT / "docs/metrics.md").read_text(), re.M))
+    assert {name for name in families if name.startswith("envoy_exporter_merge_")} == documented and len(documented) == 6
     # Nothing that promtool has to say of Envoy or us; of others it may not like a name.
     complaints = promtool_check(text)
     assert not [line for line in complaints if re.search("duplicate|error while|no help text", line)], complaints
