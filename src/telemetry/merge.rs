@@ -1,7 +1,9 @@
 //! Own metrics of merging. They have series for sources that are configured.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hashbrown::HashSet;
 use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec};
 
@@ -25,6 +27,8 @@ pub struct Merge {
     last: GaugeVec,
     series: IntGaugeVec,
     dropped: IntGaugeVec,
+    /// The sources that are shown: a scrape may know one a little longer.
+    known: Mutex<HashSet<String>>,
 }
 
 /// What a successful poll of a source brought.
@@ -76,11 +80,13 @@ impl Merge {
                 "Series of families of the source that are left out, by reason.",
                 &["source", "reason"],
             )?,
+            known: Mutex::default(),
         })
     }
 
     /// Shows a source that may not have been polled.
     pub fn add(&self, source: &str) {
+        self.known().insert(source.to_owned());
         self.up.with_label_values(&[source]);
         for outcome in Outcome::ALL {
             self.polls.with_label_values(&[source, outcome.as_str()]);
@@ -92,6 +98,8 @@ impl Merge {
 
     /// Takes away the series of a source that is no more.
     pub fn remove(&self, source: &str) {
+        let mut known = self.known();
+        known.remove(source);
         let is_gone = |metric: &_| label(metric, "source") == Some(source);
         forget(&self.up, is_gone);
         forget(&self.polls, is_gone);
@@ -129,7 +137,14 @@ impl Merge {
 
     /// Shows how many series would have names of others.
     pub fn conflicts(&self, source: &str, series: usize) {
-        self.drops(source, DropReason::Conflict, series);
+        let known = self.known();
+        if known.contains(source) {
+            self.drops(source, DropReason::Conflict, series);
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn drops(&self, source: &str, reason: DropReason, series: usize) {
@@ -173,6 +188,7 @@ mod tests {
         let all = of("node");
         assert_eq!(all, 1 + Outcome::ALL.len() + 3 + Merge::REASONS.len());
         telemetry.merge().remove("app");
+        telemetry.merge().conflicts("app", 3);
         assert_eq!((of("app"), of("node")), (0, all));
     }
 }
