@@ -1,6 +1,7 @@
 //! Puts the parts together: one function for each subcommand, each from resolved settings to an
 //! exit code.
 
+mod merge;
 mod push;
 mod reload;
 mod serve;
@@ -13,6 +14,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use futures_util::future::join_all;
 use prometheus::proto::MetricFamily;
 
 use hashbrown::HashSet;
@@ -22,6 +24,7 @@ use crate::config::{Config, Overrides};
 
 use crate::exposition::{Body, Selection, Shape, own};
 use crate::files::Files;
+use crate::merge::{Gate, Task};
 
 use crate::negotiate::Format;
 
@@ -129,9 +132,22 @@ async fn once(flags: &Flags, format: Format) -> anyhow::Result<ExitCode> {
             }
         }
     }
+    // What else there is: its failure is logged and shown, and harmless.
+    let mut sources = Vec::new();
+    for options in &config.merge {
+        let task = Task::new(options.clone(), &telemetry);
+        sources.push(task.map_err(anyhow::Error::msg)?);
+    }
+    join_all(sources.iter_mut().map(Task::poll)).await;
+    let sources: Vec<_> = sources.iter().map(Task::handle).collect();
+    let gate = Gate::new(Arc::clone(&shape.reserved), Arc::clone(&telemetry));
+    let admitted = gate.admit(&snapshots, &sources);
+    snapshots.extend(admitted.snapshots);
+    let mut own = telemetry.gather();
+    own::join(&mut own, &admitted.with_own);
     let mut stdout = std::io::stdout().lock();
     let selection = Selection::default();
-    let own = own_metrics(&telemetry.gather(), &selection, format);
+    let own = own_metrics(&own, &selection, format);
     for piece in Body::new(snapshots, &shape, &selection, own) {
         stdout.write_all(&piece).context("stdout")?;
     }

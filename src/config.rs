@@ -5,6 +5,7 @@
 //! stands in a file.
 
 mod file;
+mod merge;
 mod push;
 mod targets;
 mod units;
@@ -21,6 +22,7 @@ use crate::files::Files;
 use crate::histogram::native::Form;
 use crate::mapping::rules::check_bounds;
 use crate::mapping::{self, FamilyBounds, Mapping, Source};
+use crate::merge::Options as MergeOptions;
 use crate::names::Labels;
 use crate::push::Settings as PushSettings;
 use crate::relabel;
@@ -102,6 +104,8 @@ pub struct Config {
     pub relabel: Arc<relabel::Rules>,
     /// Where is pushed to.
     pub push: PushSettings,
+    /// What else is served.
+    pub merge: Vec<MergeOptions>,
     written: Written,
 }
 
@@ -205,6 +209,7 @@ impl Config {
             target_labels: targets.iter().map(|target| &target.labels).collect(),
         };
         let push = push::resolve(file.push, &around, &mut problems);
+        let merge = merge::resolve(file.merge, &common, &mut problems);
         problems.sort();
         // What is wrong for all targets is found with each.
         problems.dedup();
@@ -231,6 +236,7 @@ impl Config {
                 created_timestamps: created.unwrap_or(false),
                 relabel: Arc::new(relabel),
                 push,
+                merge,
                 written: Written {
                     sources,
                     bounds,

@@ -26,17 +26,19 @@
 //! | [`mapping`] | a stat name | family, labels, HELP, unit |
 //! | [`snapshot`] | stats of one poll | families and series, immutable and shared |
 //! | [`exposition`] | snapshots, own metrics | the bytes of a scrape, made once and shared |
+//! | [`foreign`] | an exposition of somebody else's | its families, or why they are none |
 //! | [`telemetry`] | what happened | own metrics |
 //! | [`transport`], [`demo`] | a request | an answer, bounded in time and size |
 //! | [`collectors`] | answers besides the stats | what they say that the stats do not |
 //! | [`poll`], [`capture`] | a transport | snapshots on a schedule; files |
+//! | [`merge`] | expositions on this machine | snapshots that may stand beside ours |
 //! | [`web`], [`status`], [`explain`] | HTTP requests; a name | responses; text for people |
 //! | [`push`] | snapshots, as they come | requests to a Pushgateway and by remote write |
 //! | [`config`], [`cli`], [`app`] | flags, environment, files | a running program |
 //!
 //! A module imports only from those above it in this order: nouns, histogram and relabel,
-//! decode, mapping, snapshot, exposition, telemetry, transport, collectors, poll, web and push,
-//! config, cli, app. A test holds that.
+//! decode, mapping, snapshot, exposition, foreign, telemetry, transport, collectors, poll and
+//! merge, web and push, config, cli, app. A test holds that.
 //!
 //! # Invariants
 //!
@@ -64,8 +66,10 @@ pub mod explain;
 pub mod exposition;
 pub mod family;
 pub mod files;
+pub mod foreign;
 pub mod histogram;
 pub mod mapping;
+pub mod merge;
 pub mod names;
 pub mod negotiate;
 pub mod poll;

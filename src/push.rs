@@ -15,6 +15,7 @@ use std::sync::Arc;
 use hashbrown::HashSet;
 
 use crate::histogram::native::Form;
+use crate::merge::{self, Gate};
 use crate::poll::Handle;
 use crate::telemetry::{Telemetry, Way};
 use client::SetupError;
@@ -34,6 +35,10 @@ pub struct Settings {
 pub struct Feed {
     /// The targets.
     pub targets: Vec<Handle>,
+    /// What else is served, and what of it may stand beside the targets.
+    pub sources: Vec<merge::Handle>,
+    /// Who decides that.
+    pub gate: Arc<Gate>,
     /// Form of histograms.
     pub histograms: Form,
     /// Names of families that are the own metrics'.
@@ -45,9 +50,12 @@ pub struct Feed {
 impl Feed {
     fn is_same(&self, other: &Self) -> bool {
         let mut pairs = self.targets.iter().zip(&other.targets);
+        let mut sources = self.sources.iter().zip(&other.sources);
         self.histograms == other.histograms
             && self.targets.len() == other.targets.len()
             && pairs.all(|(one, other)| one.is_same(other))
+            && self.sources.len() == other.sources.len()
+            && sources.all(|(one, other)| one.is_same(other))
     }
 }
 

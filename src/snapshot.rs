@@ -12,6 +12,7 @@
 //! in a family; series keep the order in which the target sent their stats; `buckets` of a
 //! histogram do not fall.
 
+mod assembly;
 pub mod builder;
 mod layout;
 mod names;
@@ -25,6 +26,7 @@ use crate::family::{Factor, FamilyType};
 use crate::histogram::native::NativeHistogram;
 use crate::mapping::table::Unit;
 
+pub use assembly::{Amount, Distribution, MadeFamily, MadeSeries};
 pub use builder::{Beginning, Start};
 pub use layout::{Layout, Parts};
 pub use outline::Outline;
@@ -161,6 +163,13 @@ impl Snapshot {
         families
             .binary_search_by(|family| (*family.name).cmp(name))
             .is_ok()
+    }
+
+    /// The family of this name.
+    pub fn named(&self, name: &str) -> Option<Family<'_>> {
+        let families = &self.layout.families;
+        let at = families.binary_search_by(|family| (*family.name).cmp(name));
+        self.family(at.ok()?)
     }
 
     /// How many series there are: a histogram counts as one.

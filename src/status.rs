@@ -6,11 +6,14 @@
 //! is counted. Text from targets is escaped, in attributes too.
 
 mod html;
+mod sources;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::foreign::Refused;
+use crate::merge;
 use crate::poll::{Handle, LastPoll, View};
 use crate::snapshot::{DropReason, Report};
 
@@ -33,6 +36,10 @@ const MAX_QUERY: usize = 200;
 pub struct Site<'p> {
     /// The targets.
     pub targets: &'p [Handle],
+    /// What is merged.
+    pub sources: &'p [merge::Handle],
+    /// What of them is in conflict with others, by source.
+    pub conflicts: &'p [(String, Vec<Refused>)],
     /// Where the metrics are.
     pub telemetry_path: &'p str,
     /// The configuration that was read last.
@@ -112,6 +119,7 @@ pub fn page<'p>(site: &Site<'p>, query: &str) -> String {
         env!("CARGO_PKG_VERSION"),
     );
     write_targets(&mut out, &all);
+    sources::write(&mut out, site);
     write_families(&mut out, &all, &search, &metrics);
     write_undescribed(&mut out, &all, &search);
     write_dropped(&mut out, &all, &search);

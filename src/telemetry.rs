@@ -3,6 +3,7 @@
 //! Label values come from closed enums, from the names of configured targets and from hashes of
 //! configuration files, never from requests or answers. The series of a target go with it.
 
+mod merge;
 mod parts;
 mod push;
 mod registrar;
@@ -20,6 +21,7 @@ use crate::stat::StatType;
 use parts::{ConfigMetrics, Lives};
 use registrar::Registrar;
 
+pub use merge::{Merge, SourceFigures, show_source_down};
 pub use push::{Fate, Push, PushOutcome, QueueSize, Way};
 
 /// How a poll ended.
@@ -118,6 +120,7 @@ pub struct Telemetry {
     request_duration: HistogramVec,
     in_flight: IntGauge,
     push: Push,
+    merge: Merge,
     config: ConfigMetrics,
 }
 
@@ -206,6 +209,7 @@ impl Telemetry {
             )?,
             config: ConfigMetrics::new(&mut own)?,
             push: Push::new(&mut own)?,
+            merge: Merge::new(&mut own)?,
             names: Vec::new(),
             registry: Registry::new(),
         };
@@ -232,6 +236,11 @@ impl Telemetry {
     /// Those of pushing.
     pub fn push(&self) -> &Push {
         &self.push
+    }
+
+    /// Those of merging.
+    pub fn merge(&self) -> &Merge {
+        &self.merge
     }
 
     /// What the metrics say now.
@@ -441,9 +450,13 @@ fn label<'m>(metric: &'m Metric, name: &str) -> Option<&'m str> {
 
 /// Shows a target as down in what was gathered: a poll that was waited for has not ended.
 pub fn show_down(families: &mut [MetricFamily], target: &str) {
-    let up = families.iter_mut().filter(|family| family.name() == UP);
+    set_down(families, UP, ("target", target));
+}
+
+fn set_down(families: &mut [MetricFamily], name: &str, (key, value): (&str, &str)) {
+    let up = families.iter_mut().filter(|family| family.name() == name);
     for metric in up.flat_map(MetricFamily::mut_metric) {
-        if label(metric, "target") == Some(target) {
+        if label(metric, key) == Some(value) {
             metric.set_gauge(proto::Gauge::default());
         }
     }

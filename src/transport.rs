@@ -28,7 +28,7 @@ use crate::telemetry::Outcome;
 use access::Access;
 
 pub use address::{AddressError, AdminAddress};
-pub use client::client_for;
+pub use client::{client_for, local_client};
 pub use query::{Query, Selection};
 
 use client::{client, client_builder};

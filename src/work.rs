@@ -15,6 +15,9 @@ use tokio::task::JoinHandle;
 /// The end of polls: new names, layout, values.
 pub static POLLS: Lane = Lane(LazyLock::new(|| thread("polls")));
 
+/// Expositions of others that are read: those of Envoy do not wait for them.
+pub static SOURCES: Lane = Lane(LazyLock::new(|| thread("sources")));
+
 /// Bodies that are compressed.
 pub static BODIES: Lane = Lane(LazyLock::new(|| thread("bodies")));
 

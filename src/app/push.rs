@@ -7,6 +7,7 @@ use hashbrown::HashSet;
 use tokio::sync::watch;
 
 use super::reload::Generation;
+use crate::merge::Gate;
 use crate::push::{Feed, Pushers};
 use crate::telemetry::Telemetry;
 
@@ -16,6 +17,7 @@ pub(super) struct Pushing {
     current: watch::Receiver<Arc<Generation>>,
     telemetry: Arc<Telemetry>,
     reserved: Arc<HashSet<String>>,
+    gate: Arc<Gate>,
 }
 
 impl Pushing {
@@ -24,12 +26,14 @@ impl Pushing {
         current: watch::Receiver<Arc<Generation>>,
         telemetry: &Arc<Telemetry>,
         reserved: &Arc<HashSet<String>>,
+        gate: &Arc<Gate>,
     ) -> anyhow::Result<Self> {
         let mut pushing = Self {
             pushers: Pushers::default(),
             current,
             telemetry: Arc::clone(telemetry),
             reserved: Arc::clone(reserved),
+            gate: Arc::clone(gate),
         };
         let generation = Arc::clone(&pushing.current.borrow_and_update());
         let feed = pushing.feed(&generation);
@@ -55,6 +59,8 @@ impl Pushing {
     fn feed(&self, generation: &Generation) -> Feed {
         Feed {
             targets: generation.targets.clone(),
+            sources: generation.merge.clone(),
+            gate: Arc::clone(&self.gate),
             histograms: generation.histograms,
             reserved: Arc::clone(&self.reserved),
             telemetry: Arc::clone(&self.telemetry),

@@ -16,14 +16,16 @@ use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
+use super::merge::Sources;
 use super::targets::Spec;
 use crate::config::{self, Config, Overrides};
 use crate::files::Watched;
 use crate::histogram::native;
+use crate::merge;
 use crate::poll::{Handle, Task};
 use crate::push;
 use crate::telemetry::{Reload, Telemetry};
-use crate::transport::{self, Transport};
+use crate::transport::Transport;
 use crate::web::{LiveConfig, Reread, WebConfigError, systemd};
 
 /// The longest that a reload waits for the first polls of targets. Above the usual time for a poll,
@@ -40,6 +42,8 @@ pub(super) struct Generation {
     pub(super) histograms: native::Form,
     /// Where is pushed to.
     pub(super) push: push::Settings,
+    /// What is served besides.
+    pub(super) merge: Vec<merge::Handle>,
 }
 
 impl Generation {
@@ -96,6 +100,7 @@ pub(super) struct Reloader {
     config: Config,
     watched: Watched,
     running: Vec<Running>,
+    sources: Sources,
     current: watch::Sender<Arc<Generation>>,
 }
 
@@ -137,22 +142,21 @@ struct Changes {
 
 impl Reloader {
     /// Starts polling the targets of the first configuration.
-    pub(super) fn start(
-        basis: Basis,
-        config: Config,
-        watched: Watched,
-    ) -> Result<Self, transport::Error> {
+    pub(super) fn start(basis: Basis, config: Config, watched: Watched) -> anyhow::Result<Self> {
         let mut running = Vec::new();
         for spec in Spec::all(&config, &basis.reserved) {
             let task = spec.task(spec.transport()?, &basis.telemetry);
             running.push(Running::new(spec, task));
         }
-        let current = watch::Sender::new(Arc::new(generation(&config, &running)));
+        let sources =
+            Sources::start(&config.merge, &basis.telemetry).map_err(anyhow::Error::msg)?;
+        let current = watch::Sender::new(Arc::new(generation(&config, &running, &sources)));
         Ok(Self {
             basis,
             config,
             watched,
             running,
+            sources,
             current,
         })
     }
@@ -258,7 +262,8 @@ impl Reloader {
         let (mut config, reread, hash) = self.read().await?;
         config.share_with(&self.config);
         let mut next = self.plan(&config)?;
-        first_polls(&mut next).await;
+        let mut sources = self.sources.plan(&config.merge, &self.basis.telemetry)?;
+        tokio::join!(first_polls(&mut next), sources.first_polls());
         let mut changes = Changes::default();
         let mut before: Vec<_> = std::mem::take(&mut self.running)
             .into_iter()
@@ -285,6 +290,7 @@ impl Reloader {
             targets: handles,
             histograms: config.histograms,
             push: config.push.clone(),
+            merge: self.sources.handles_of(&sources),
         }));
         if let Some(reread) = reread {
             self.basis.live.install(reread);
@@ -305,6 +311,7 @@ impl Reloader {
             task.show();
             self.running.push(Running::new(spec, task));
         }
+        self.sources.replace(sources, telemetry).await;
         telemetry.config_loaded(unix_now(), hash.as_deref());
         Ok(changes)
     }
@@ -384,11 +391,12 @@ async fn first_polls(next: &mut [Next]) {
     join_all(polls).await;
 }
 
-fn generation(config: &Config, running: &[Running]) -> Generation {
+fn generation(config: &Config, running: &[Running], sources: &Sources) -> Generation {
     Generation {
         targets: running.iter().map(|have| have.handle.clone()).collect(),
         histograms: config.histograms,
         push: config.push.clone(),
+        merge: sources.handles(),
     }
 }
 

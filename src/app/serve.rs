@@ -20,8 +20,9 @@ use super::{own_metrics, reserved};
 use crate::cli::Flags;
 use crate::config::Overrides;
 use crate::exposition::serve::Server;
-use crate::exposition::{Selection, Shape};
+use crate::exposition::{Selection, Shape, own};
 use crate::files::Watched;
+use crate::merge::{self, Admitted, Gate};
 use crate::negotiate::negotiate;
 use crate::poll::Handle;
 use crate::telemetry::{self, Telemetry};
@@ -39,6 +40,7 @@ struct Backend {
     telemetry_path: String,
     reserved: Arc<HashSet<String>>,
     server: Server,
+    gate: Arc<Gate>,
     reloads: mpsc::Sender<Reply>,
     quit: Arc<Notify>,
     /// How much earlier than its reader would give up a scrape is answered.
@@ -68,26 +70,50 @@ impl Backend {
         &self,
         target: Option<&str>,
         deadline: Option<Instant>,
-    ) -> (Arc<Generation>, Vec<String>) {
+        with_sources: bool,
+    ) -> (Arc<Generation>, Late) {
         loop {
             let generation = self.current();
             let on_demand = generation.of(target).filter(|target| target.is_on_demand());
             let polls = on_demand.map(|target| async move {
-                let polled = match deadline {
-                    Some(deadline) => timeout_at(deadline, target.polled()).await.ok(),
-                    None => Some(target.polled().await),
-                };
-                (target.name(), polled)
+                (target.name(), within(deadline, target.polled()).await)
             });
-            let polled = join_all(polls).await;
+            let sources = generation.merge.iter();
+            let sources = sources.filter(|source| with_sources && source.is_on_demand());
+            let sources = sources.map(|source| async move {
+                (source.name(), within(deadline, source.polled()).await)
+            });
+            let (polled, merged) = tokio::join!(join_all(polls), join_all(sources));
             // A task that is gone was replaced while it was waited for.
-            let gone = polled.iter().any(|(_, polled)| *polled == Some(false));
+            let mut ended = polled.iter().chain(&merged);
+            let gone = ended.any(|(_, polled)| *polled == Some(false));
             if !gone || Arc::ptr_eq(&generation, &self.current()) {
-                let late = polled.into_iter().filter(|(_, polled)| polled.is_none());
-                let late = late.map(|(name, _)| name.to_owned()).collect();
+                let late = Late {
+                    targets: names_of_late(&polled),
+                    sources: names_of_late(&merged),
+                };
                 return (generation, late);
             }
         }
+    }
+}
+
+/// Whose poll was not over in time.
+struct Late {
+    targets: Vec<String>,
+    sources: Vec<String>,
+}
+
+fn names_of_late(polled: &[(&str, Option<bool>)]) -> Vec<String> {
+    let late = polled.iter().filter(|(_, polled)| polled.is_none());
+    late.map(|(name, _)| (*name).to_owned()).collect()
+}
+
+/// What comes of a poll until then; without a time, whenever it comes.
+async fn within(deadline: Option<Instant>, polled: impl Future<Output = bool>) -> Option<bool> {
+    match deadline {
+        Some(deadline) => timeout_at(deadline, polled).await.ok(),
+        None => Some(polled.await),
     }
 }
 
@@ -96,13 +122,21 @@ impl web::Backend for Backend {
         Box::pin(async move {
             let target = request.target.as_deref();
             let deadline = self.deadline(&request.headers);
-            let (generation, late) = self.polled(target, deadline).await;
+            // One target is asked for, or who asks merges us: what we merge is not ours to hand on.
+            let with_sources = target.is_none() && !request.headers.contains_key(merge::HEADER);
+            let (generation, late) = self.polled(target, deadline, with_sources).await;
             if target.is_some() && generation.of(target).next().is_none() {
                 return None;
             }
             let last = generation.of(target).filter_map(Handle::fresh);
             let snapshots = last.flat_map(|last| last.snapshots().cloned().collect::<Vec<_>>());
-            let snapshots = snapshots.collect();
+            let mut snapshots: Vec<_> = snapshots.collect();
+            let admitted = if with_sources && !generation.merge.is_empty() {
+                self.gate.admit(&snapshots, &generation.merge)
+            } else {
+                Admitted::default()
+            };
+            snapshots.extend(admitted.snapshots);
             let values = |name| {
                 let values = request.headers.get_all(name).into_iter();
                 values.map(HeaderValue::as_bytes)
@@ -112,9 +146,13 @@ impl web::Backend for Backend {
                 Some(target) => self.telemetry.gather_target(target),
                 None => self.telemetry.gather(),
             };
-            for target in late {
+            for target in late.targets {
                 telemetry::show_down(&mut own, &target);
             }
+            for source in late.sources {
+                telemetry::show_source_down(&mut own, &source);
+            }
+            own::join(&mut own, &admitted.with_own);
             let selection = Selection::new(request.families);
             let own = own_metrics(&own, &selection, answer.format);
             let shape = Shape {
@@ -160,8 +198,11 @@ impl web::Backend for Backend {
 
     fn status_page(&self, query: &str) -> String {
         let (in_use, read_unix) = self.telemetry.config_state();
+        let generation = self.current();
         let site = status::Site {
-            targets: &self.current().targets,
+            targets: &generation.targets,
+            sources: &generation.merge,
+            conflicts: &self.gate.refused(),
             telemetry_path: &self.telemetry_path,
             config: status::ConfigState { in_use, read_unix },
         };
@@ -222,7 +263,9 @@ pub(super) async fn serve(
         serving: serving.clone(),
     };
     let reloader = Reloader::start(basis, loaded.config, Watched::new(loaded.files))?;
-    let pushing = Pushing::start(reloader.current(), &telemetry, &reserved)?;
+    let gate = Gate::new(Arc::clone(&reserved), Arc::clone(&telemetry));
+    let gate = Arc::new(gate);
+    let pushing = Pushing::start(reloader.current(), &telemetry, &reserved, &gate)?;
     let (reloads, requests) = mpsc::channel(REQUESTS);
     let quit = Arc::new(Notify::new());
     let backend = Arc::new(Backend {
@@ -231,6 +274,7 @@ pub(super) async fn serve(
         telemetry_path: flags.telemetry_path.clone(),
         reserved,
         server: Server::default(),
+        gate,
         reloads,
         quit: Arc::clone(&quit),
         timeout_offset: flags.timeout_offset,

@@ -24,6 +24,7 @@ pub(super) struct File {
     pub(super) limits: Attempt<FileLimits>,
     pub(super) collectors: Attempt<FileCollectors>,
     pub(super) push: Attempt<super::push::FilePush>,
+    pub(super) merge: Vec<Attempt<Placed<super::merge::FileSource>>>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

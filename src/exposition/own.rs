@@ -4,6 +4,8 @@
 //! The crate's own encoders are not used: the one for text writes `inf`, which not every reader
 //! takes, and panics on a type that it does not know.
 
+use std::sync::Arc;
+
 use prometheus::proto::{self, MetricType};
 use prost::Message as _;
 
@@ -12,7 +14,7 @@ use super::{Selection, openmetrics, protobuf, text};
 use crate::family::{Factor, FamilyType};
 use crate::names::{Labels, number_text};
 use crate::negotiate::Format;
-use crate::snapshot::{HistogramValue, Parts};
+use crate::snapshot::{HistogramValue, Parts, Snapshot};
 
 /// Writes the selected families, and the end of the body.
 pub fn write(
@@ -55,6 +57,45 @@ pub fn write(
     if is_openmetrics(format) {
         out.extend_from_slice(openmetrics::EOF.as_bytes());
     }
+}
+
+/// Puts the series of families of others to the own families of these names.
+pub fn join(own: &mut [proto::MetricFamily], others: &[(Arc<Snapshot>, Arc<[String]>)]) {
+    for (snapshot, names) in others {
+        let theirs = names.iter().filter_map(|name| snapshot.named(name));
+        for family in theirs {
+            let same = |own: &&mut proto::MetricFamily| own.name() == family.name();
+            let Some(own) = own.iter_mut().find(same) else {
+                continue;
+            };
+            let is_counter = own.get_field_type() == MetricType::COUNTER;
+            let series = family.scalars(0);
+            own.mut_metric()
+                .extend(series.map(|(block, number)| metric(block, number.as_f64(), is_counter)));
+        }
+    }
+}
+
+fn metric(block: &str, value: f64, is_counter: bool) -> proto::Metric {
+    let pairs = Labels::from_block(block);
+    let pairs = pairs.iter().map(|(name, value)| {
+        let mut pair = proto::LabelPair::default();
+        pair.set_name(name.to_owned());
+        pair.set_value(value.to_owned());
+        pair
+    });
+    let mut metric = proto::Metric::default();
+    metric.set_label(pairs.collect());
+    if is_counter {
+        let mut counter = proto::Counter::default();
+        counter.set_value(value);
+        metric.set_counter(counter);
+    } else {
+        let mut gauge = proto::Gauge::default();
+        gauge.set_value(value);
+        metric.set_gauge(gauge);
+    }
+    metric
 }
 
 /// Every name that own families of these names take in some format: those of samples, and what

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
+use futures_util::future::join_all;
 use hashbrown::HashSet;
 use prometheus::proto::{Metric, MetricFamily};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -23,6 +24,7 @@ use super::backoff::Backoff;
 use super::client::{Client, Endpoint, Failure, Outgoing, SetupError};
 use super::{Feed, Way};
 use crate::exposition::{Body, Selection, Shape, own};
+use crate::merge;
 use crate::names::Labels;
 use crate::negotiate::Format;
 use crate::poll::Handle;
@@ -120,6 +122,7 @@ impl Running {
             options: options.clone(),
             feed: feed.clone(),
             checked: Vec::new(),
+            clashing: Vec::new(),
         };
         let (stop, stopped) = watch::channel(None);
         Ok(Self {
@@ -151,6 +154,8 @@ struct Pusher {
     feed: Feed,
     /// Layouts that have no label of the grouping key.
     checked: Vec<Arc<Layout>>,
+    /// Sources that are not pushed, and for which label.
+    clashing: Vec<(String, String)>,
 }
 
 impl Pusher {
@@ -205,19 +210,28 @@ impl Pusher {
             .targets
             .iter()
             .filter(|target| target.is_on_demand());
-        futures_util::future::join_all(on_demand.map(Handle::polled)).await;
+        let sources = self.feed.sources.iter();
+        let sources = sources.filter(|source| source.is_on_demand());
+        tokio::join!(
+            join_all(on_demand.map(Handle::polled)),
+            join_all(sources.map(merge::Handle::polled)),
+        );
         let targets = self.feed.targets.iter();
-        let snapshots: Vec<_> = targets
+        let mut snapshots: Vec<_> = targets
             .filter_map(Handle::fresh)
             .flat_map(|last| last.snapshots().cloned().collect::<Vec<_>>())
             .collect();
-        let gathered = self.feed.telemetry.gather();
+        let sources = self.sources();
+        let admitted = self.feed.gate.admit(&snapshots, &sources);
+        let mut gathered = self.feed.telemetry.gather();
         if let Some(label) = self.clash(&snapshots, &gathered) {
             let reason = format!("series have the label '{label}', which the grouping key sets");
             let failure = Failure::new(PushOutcome::Clash, reason);
             self.client.refused(&failure);
             return Err(failure);
         }
+        snapshots.extend(admitted.snapshots);
+        own::join(&mut gathered, &admitted.with_own);
         let format = self.options.format;
         let selection = Selection::default();
         let mut end = Vec::new();
@@ -246,10 +260,38 @@ impl Pusher {
             .await
     }
 
+    /// The sources that can be pushed. One that has a label of the grouping key is left out alone:
+    /// what others expose is to keep nothing of ours from being pushed.
+    fn sources(&mut self) -> Vec<merge::Handle> {
+        let mut fits = Vec::new();
+        let mut clashing = Vec::new();
+        for source in &self.feed.sources {
+            let label = source.fresh().and_then(|last| {
+                let mut names = label_names(last.snapshot.layout());
+                names.find(|name| is_key(&self.options, name))
+            });
+            match label {
+                Some(label) => clashing.push((source.name().to_owned(), label)),
+                None => fits.push(source.clone()),
+            }
+        }
+        if clashing != self.clashing {
+            for (source, label) in &clashing {
+                tracing::warn!(
+                    source,
+                    label,
+                    "the source is not pushed: its series have a label that the grouping key sets"
+                );
+            }
+            self.clashing = clashing;
+        }
+        fits
+    }
+
     /// A label of the grouping key that a series has. Looked for once in a layout.
     fn clash(&mut self, snapshots: &[Arc<Snapshot>], own: &[MetricFamily]) -> Option<String> {
         let known = std::mem::take(&mut self.checked);
-        let is_key = |name: &str| name == "job" || self.options.grouping.value(name).is_some();
+        let is_key = |name: &str| is_key(&self.options, name);
         let own = own.iter().flat_map(MetricFamily::get_metric);
         let mut own = own.flat_map(Metric::get_label);
         if let Some(label) = own.find(|label| is_key(label.name())) {
@@ -269,6 +311,11 @@ impl Pusher {
     }
 }
 
+/// Whether the grouping key sets a label.
+fn is_key(options: &Options, name: &str) -> bool {
+    name == "job" || options.grouping.value(name).is_some()
+}
+
 fn label_names(layout: &Layout) -> impl Iterator<Item = String> {
     layout.label_blocks().flat_map(|block| {
         let labels = Labels::from_block(block);
@@ -286,7 +333,7 @@ async fn first_polls(targets: &[Handle], most: Duration) {
             .wait_for(|view| view.polls > 0 || target.is_on_demand())
             .await;
     });
-    let _ = tokio::time::timeout(most, futures_util::future::join_all(polled)).await;
+    let _ = tokio::time::timeout(most, join_all(polled)).await;
 }
 
 #[cfg(test)]

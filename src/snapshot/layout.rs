@@ -22,7 +22,7 @@ use crate::names::number_text;
 use beside::{Beside, Have};
 
 /// Families and series without their values.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Layout {
     pub(super) families: Vec<FamilyInfo>,
     pub(super) scalar_labels: Vec<u32>,
@@ -30,7 +30,7 @@ pub struct Layout {
     /// Scalar series that several stats are joined in, by their place.
     pub(super) joined: HashMap<u32, Joined>,
     pub(super) blocks: Arc<Texts>,
-    bounds: Vec<Arc<Bounds>>,
+    pub(super) bounds: Vec<Arc<Bounds>>,
     pub(super) report: Report,
 }
 
@@ -58,7 +58,7 @@ pub(super) struct Description {
     pub(super) double: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct FamilyInfo {
     pub(super) name: Box<str>,
     pub(super) family_type: FamilyType,
@@ -99,6 +99,15 @@ impl Bounds {
             le: le.collect(),
             values,
             shown,
+        }
+    }
+
+    /// Bounds with texts of somebody else's.
+    pub(super) fn as_written(values: Box<[f64]>, le: Box<[Box<str>]>) -> Self {
+        Self {
+            shown: values.clone(),
+            values,
+            le,
         }
     }
 

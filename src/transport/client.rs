@@ -1,5 +1,7 @@
 //! Clients for HTTP: of an admin interface, and of an address that is written to.
 
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::access::Access;
@@ -46,6 +48,25 @@ pub fn client_for(
         .pool_max_idle_per_host(POOL)
         .pool_idle_timeout(POOL_IDLE);
     let builder = access.configure(builder, files)?;
+    builder.build().map_err(|error| causes(&error))
+}
+
+/// A client for this machine alone: over a unix socket, or to loopback addresses. The name
+/// `localhost` is not looked up.
+pub fn local_client(socket: Option<PathBuf>) -> Result<reqwest::Client, String> {
+    // A connection for each request: servers close idle ones after a time of theirs, and on this
+    // machine a new one costs next to nothing.
+    let builder = client_builder(false).pool_max_idle_per_host(0);
+    let builder = if let Some(socket) = socket {
+        builder.unix_socket(socket)
+    } else {
+        // The port is that of the URL.
+        let both = [
+            SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            SocketAddr::from((Ipv6Addr::LOCALHOST, 0)),
+        ];
+        builder.resolve_to_addrs("localhost", &both)
+    };
     builder.build().map_err(|error| causes(&error))
 }
 

@@ -126,6 +126,8 @@ def test_families_are_selected(tmp_path, children):
 
 def test_the_own_metrics_are_the_documented_ones(tmp_path, children):
     documented = set(re.findall(r"^\| `((?:envoy|process)_[a-z_]+)", (ROOT / "docs/metrics.md").read_text(), re.M))
+    # test_merge.py looks at those of sources.
+    documented = {name for name in documented if not name.startswith("envoy_exporter_merge_")}
     pushing = {name for name in documented if name.startswith("envoy_exporter_push_")}
 
     def own(text):

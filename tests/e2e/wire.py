@@ -85,6 +85,13 @@ def histogram(data):
     return out
 
 
+def summary(data):
+    out = message(data, {1: "count", 2: "sum", 3: "quantile[]"})
+    quantiles = [message(quantile, {1: "quantile", 2: "value"}) for quantile in out["quantile"]]
+    out["quantile"] = [(quantile["quantile"], quantile["value"]) for quantile in quantiles]
+    return out
+
+
 def native_buckets(histogram):
     """(lower, upper, count) of each bucket but that of zero, lowest first."""
     base = 2 ** 2 ** -histogram["schema"]
@@ -111,7 +118,7 @@ def read(data):
         family = message(data[at:at + size], {1: "name", 2: "help", 3: "type", 4: "metric[]", 5: "unit"})
         at += size
         kind = TYPES[family["type"]]
-        number = {"gauge": 2, "counter": 3, "untyped": 5, "histogram": 7}[kind]
+        number = {"gauge": 2, "counter": 3, "summary": 4, "untyped": 5, "histogram": 7}[kind]
         series = []
         for metric in family.pop("metric"):
             metric = message(metric, {1: "label[]", number: "value"})
@@ -119,6 +126,8 @@ def read(data):
             labels = [(pair["name"].decode(), pair["value"].decode()) for pair in pairs]
             if kind == "histogram":
                 value = histogram(metric["value"])
+            elif kind == "summary":
+                value = summary(metric["value"])
             else:
                 value = message(metric["value"], {1: "value"})["value"]
             series.append((labels, value))
@@ -136,10 +145,13 @@ def samples(families):
     for family in families:
         name = family["name"]
         for labels, value in family["series"]:
-            if family["type"] != "histogram":
+            if family["type"] not in ("histogram", "summary"):
                 yield name, labels, value
                 continue
-            for bound, count in [*value["bucket"], (float("inf"), value["count"])]:
-                yield name + "_bucket", [*labels, ("le", repr(bound))], count
+            for quantile, at in value.get("quantile", []):
+                yield name, [*labels, ("quantile", repr(quantile))], at
+            if family["type"] == "histogram":
+                for bound, count in [*value["bucket"], (float("inf"), value["count"])]:
+                    yield name + "_bucket", [*labels, ("le", repr(bound))], count
             yield name + "_sum", labels, value["sum"]
             yield name + "_count", labels, value["count"]

@@ -14,6 +14,7 @@ use envoy_exporter::decode::{
     self, DetailedHistogram, HistogramKind, HistogramStream, StatStream, Taker, Value,
 };
 use envoy_exporter::exposition::{Body, Selection, Shape, own};
+use envoy_exporter::foreign::{self, Dialect};
 use envoy_exporter::histogram::native::{self, NativeHistogram, Side};
 use envoy_exporter::histogram::{self, Bin, Generation, Maths, Scale};
 use envoy_exporter::mapping::endpoints::Endpoints;
@@ -35,13 +36,14 @@ use super::prom;
 pub type Target = fn(&[u8]);
 
 /// Every target by name.
-pub const ALL: [(&str, Target); 7] = [
+pub const ALL: [(&str, Target); 8] = [
     ("decode", decode),
     ("histogram", histogram),
     ("names", names),
     ("mapping", mapping),
     ("relabel", relabel),
     ("accept", accept),
+    ("foreign", foreign),
     ("web_config", web_config),
 ];
 
@@ -366,6 +368,40 @@ fn exposed(snapshot: Snapshot) -> String {
     let body = Body::new(vec![Arc::new(snapshot)], &shape, &selection, end);
     let bytes: Vec<u8> = body.flatten().collect();
     String::from_utf8(bytes).expect("an exposition is UTF-8")
+}
+
+/// An exposition of somebody else's: a letter for the format, then its text.
+pub fn foreign(data: &[u8]) {
+    let Some((letter, body)) = data.split_first() else {
+        return;
+    };
+    let dialect = if *letter == b'o' {
+        Dialect::OpenMetrics
+    } else {
+        Dialect::Text
+    };
+    let mut attached = Labels::new();
+    attached.set("source".to_owned(), "a\"b".to_owned());
+    let bounds = foreign::Bounds {
+        series: 500,
+        label_value_bytes: 64,
+        labels: 8,
+    };
+    let Ok(read) = foreign::read(body, dialect, &attached, bounds) else {
+        return;
+    };
+    let series: usize = read.families.iter().map(|family| family.series.len()).sum();
+    assert!(series <= bounds.series);
+    let text = exposed(Snapshot::assembled(read.families));
+    prom::read(&text);
+    let wider = foreign::Bounds {
+        labels: 9,
+        ..bounds
+    };
+    let again = foreign::read(text.as_bytes(), Dialect::Text, &Labels::new(), wider);
+    let again = again.expect("what we write is read");
+    assert_eq!(again.refused, [], "{text}");
+    assert_eq!(exposed(Snapshot::assembled(again.families)), text);
 }
 
 /// A mapping table.

@@ -84,6 +84,7 @@ fn every_target_is_run() {
     let run = [
         "accept",
         "decode",
+        "foreign",
         "histogram",
         "mapping",
         "names",
@@ -103,6 +104,11 @@ fn accept() {
 #[test]
 fn decode() {
     check("decode");
+}
+
+#[test]
+fn foreign() {
+    check("foreign");
 }
 
 #[test]

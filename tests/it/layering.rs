@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules from the nouns up. Those of one line may not import each other.
-const LAYERS: [&[&str]; 15] = [
+const LAYERS: [&[&str]; 16] = [
     &[
         "stat",
         "names",
@@ -22,11 +22,12 @@ const LAYERS: [&[&str]; 15] = [
     &["mapping"],
     &["snapshot"],
     &["exposition"],
+    &["foreign"],
     &["telemetry"],
     // The transport knows the demo's answers, which are asked for as those of any target.
     &["transport", "demo"],
     &["collectors"],
-    &["poll", "capture"],
+    &["poll", "capture", "merge"],
     &["status", "explain", "coverage", "web", "push"],
     &["config"],
     &["cli"],

