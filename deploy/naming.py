@@ -88,6 +88,8 @@ class Names:
         return self._series(family, part, name.split(".")[0], matchers)
 
     def _series(self, family, part, scope, matchers):
-        own = re.sub(r"(\w+)(=~|!~|!=|=)", lambda m: self.labels.get(m[1], m[1]) + m[2], matchers or "")
+        # Own metrics have the same labels in every profile.
+        labels = {} if scope in ("process", "exporter") else self.labels
+        own = re.sub(r"(\w+)(=~|!~|!=|=)", lambda m: labels.get(m[1], m[1]) + m[2], matchers or "")
         both = ",".join(filter(None, [self.selectors(scope, self), own]))
         return family + (f"_{part}" if part else "") + "{" + both + "}"

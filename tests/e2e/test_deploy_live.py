@@ -139,6 +139,26 @@ def test_rules_are_evaluated_and_their_texts_are_whole(deployment):
     assert {alert["annotations"]["summary"] for alert in legacy} == {"No host of cluster legacy is healthy"}
 
 
+def test_what_rules_and_panels_ask_of_labels_is_there(deployment):
+    """A matcher of a label that no series has finds nothing, and an alert that never fires looks like a good sign."""
+    asked = {}
+    rules = [rule["query"] for group in deployment.api("rules")["groups"] for rule in group["rules"]]
+    panels = [target["expr"] for _, dashboard in dashboards("native")
+              for panel in dashboard["panels"] for target in panel.get("targets", [])]
+    for query in rules + panels:
+        for family, matchers in re.findall(r"\b((?:envoy|process)_\w+){([^{}]*)}", query):
+            for label in re.findall(r"(\w+)(?:=~|!~|!=|=)\"", matchers):
+                asked.setdefault(family, set()).add(label)
+    known = {}
+    for series in deployment.api("series", **{"match[]": '{__name__=~"envoy_.+|process_.+"}'}):
+        known.setdefault(series["__name__"], set()).update(series)
+    # One proxy has no target, and what is not merged has no source.
+    everywhere = {"job", "instance", "target", "source"}
+    wrong = {(family, label) for family, labels in asked.items() for label in labels - everywhere
+             if family in known and label not in known[family]}
+    assert len(asked) > 100 and not wrong, wrong
+
+
 def test_the_same_numbers_in_both_profiles(deployment):
     """The rules of one profile find what those of the other find, seconds from milliseconds included. The shop is left out,
     as it changes between two scrapes."""
