@@ -18,12 +18,16 @@ use crate::yaml::{self, Placed, Problem};
 const SHIPPED: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/mappings.rs"));
 
 /// The shipped profiles besides `native`, which is the shipped tables alone.
-const PROFILES: [(&str, &str); 2] = [
+const PROFILES: [(&str, &str); 3] = [
     (
         "standard",
         include_str!("../../mappings/profiles/standard.yaml"),
     ),
     ("basic", include_str!("../../mappings/profiles/basic.yaml")),
+    (
+        "kuscia",
+        include_str!("../../mappings/profiles/kuscia.yaml"),
+    ),
 ];
 
 /// A table that cannot be used, with every reason.
@@ -37,7 +41,7 @@ pub struct Error {
 /// What a mapping is made of besides the shipped tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A shipped profile: `native`, `standard` or `basic`.
+    /// A shipped profile: `native`, `standard`, `basic` or `kuscia`.
     Profile(String),
     /// A user's table.
     File {
@@ -48,9 +52,13 @@ pub enum Source {
     },
 }
 
-/// Whether a shipped profile of this name says how everything is named.
-pub fn is_naming(name: &str) -> bool {
-    matches!(name, "native" | "standard")
+/// How everything is named by a shipped profile, where one of this name says so.
+pub fn naming_of(name: &str) -> Option<Naming> {
+    match name {
+        "native" | "kuscia" => Some(Naming::Native),
+        "standard" => Some(Naming::Standard),
+        _ => None,
+    }
 }
 
 /// Whether a shipped profile has this name.
