@@ -44,7 +44,7 @@ pub enum Error {
 
 /// An address and a port. Of an IPv4 address inside an IPv6 one it is the IPv4 address, so that both
 /// kinds of sockets agree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address {
     /// The address.
     pub ip: IpAddr,

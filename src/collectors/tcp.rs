@@ -100,6 +100,7 @@ pub(super) async fn run(
     let dump = dump?;
     let mut places = Places::new(state.by_host);
     clusters(&mut asking, &mut places).await?;
+    places.settle();
     let listeners = asking.document(Query::Listeners, decode::listeners).await?;
     for listener in listeners {
         for address in &listener.addresses {
@@ -196,10 +197,9 @@ fn endpoints(cluster: &Cluster<'_>, places: &mut Places) {
     for host in &cluster.hosts {
         let address = host.address().and_then(|address| address.parse().ok());
         if let Some(address) = address {
-            places.endpoint(&name, &host.hostname, address);
+            let mut opened = host.stats.iter().filter(|stat| stat.name == "cx_total");
+            let is_used = opened.any(|stat| stat.value() > 0);
+            places.endpoint(&name, &host.hostname, address, is_used);
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

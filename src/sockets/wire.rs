@@ -125,12 +125,12 @@ fn socket(bytes: &[u8]) -> Result<Option<Socket>, Error> {
     let (Some(head), Some(mut attributes)) = (bytes.get(..SOCKET), bytes.get(SOCKET..)) else {
         return Err(short);
     };
-    let (Some(&[family, state]), Some(cookie), Some(uid)) =
+    let (Some(&[family, number]), Some(cookie), Some(uid)) =
         (head.first_chunk(), u64_at(head, 44), u32_at(head, 64))
     else {
         return Err(short);
     };
-    let Some(stage) = stage(state) else {
+    let Some(stage) = stage(number) else {
         return Ok(None);
     };
     let local = address(head, family, 4, 8);

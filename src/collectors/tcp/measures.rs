@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::Finding;
-use crate::histogram::UpTo;
+use crate::histogram::whole::{Counted, UpTo};
 use crate::sockets::Info;
 
 /// A field of a connection.
@@ -163,8 +163,12 @@ impl Spread {
             && !self.bins.is_empty()
         {
             let bins = self.bins.iter();
-            let bins = bins.map(|(place, count)| place.bin(*count, measure.shift));
-            finding.histogram(word, bins, self.seen);
+            let counted = Counted {
+                bins: bins.map(|(bin, count)| (*bin, *count)).collect(),
+                shift: measure.shift,
+                sum: self.seen,
+            };
+            finding.histogram(word, counted);
         }
     }
 }

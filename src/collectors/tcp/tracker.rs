@@ -12,7 +12,7 @@
 use hashbrown::{HashMap, HashSet};
 
 use super::measures::{MEASURES, Spread};
-use super::places::{Kind, Owner, Places};
+use super::places::{Kind, Owners, Places};
 use super::{Dump, Finding};
 use crate::sockets::{Info, Socket, Stage};
 
@@ -35,7 +35,7 @@ pub(super) struct Tracker {
 struct Known {
     last: Counts,
     /// Cluster or listener, and host.
-    owners: [Owner; 2],
+    owners: Owners,
     poll: u64,
 }
 
@@ -130,22 +130,10 @@ impl Tracker {
         }
         let names = places.names.iter();
         let numbers: Vec<_> = names.map(|name| self.number(name)).collect();
-        let own = |owner| match owner {
-            Owner::One(at) => {
-                let number = numbers.get(at as usize).copied();
-                number.map_or(Owner::Nobody, Owner::One)
-            }
-            other => other,
-        };
+        let own = |at: u32| numbers.get(at as usize).copied();
         for socket in &dump.connections {
-            let owners = || {
-                let (cluster, host) = places.opened(socket.remote);
-                // What has the address of a listener was not opened from there.
-                match places.accepted(socket.local) {
-                    Owner::Nobody => [own(cluster), own(host)],
-                    listener => [own(listener), Owner::Nobody],
-                }
-            };
+            let owners = || places.owners(socket.local, socket.remote);
+            let owners = || owners().map(|owner| owner.and_then(own));
             self.see(socket, users, owners);
         }
         let poll = self.poll;
@@ -159,14 +147,14 @@ impl Tracker {
         }
     }
 
-    fn see(&mut self, socket: &Socket, users: &HashSet<u32>, owners: impl Fn() -> [Owner; 2]) {
+    fn see(&mut self, socket: &Socket, users: &HashSet<u32>, owners: impl Fn() -> Owners) {
         let now = Counts::of(&socket.info);
         let (grown, owners) = match self.known.get_mut(&socket.cookie) {
             // It moved while the list was made, and stands there twice.
             Some(known) if known.poll == self.poll => return,
             Some(known) => {
                 let grown = now.since(known.last);
-                if known.owners == [Owner::Nobody; 2] {
+                if known.owners == [None; 2] {
                     known.owners = owners();
                 }
                 (known.last, known.poll) = (now, self.poll);
@@ -189,10 +177,7 @@ impl Tracker {
             }
         };
         let mut kind = None;
-        for owner in owners {
-            let Owner::One(number) = owner else {
-                continue;
-            };
+        for number in owners.into_iter().flatten() {
             let subject = self.subjects.get_mut(number as usize);
             if let Some(subject) = subject.and_then(Option::as_mut) {
                 subject.poll = self.poll;
@@ -200,11 +185,11 @@ impl Tracker {
                 kind = kind.or(Some(subject.kind));
             }
         }
-        let place = match (owners, kind) {
-            (_, Some(Kind::Cluster)) => &mut self.sockets.cluster,
-            (_, Some(Kind::Listener)) => &mut self.sockets.listener,
-            ([Owner::Several, _], _) => &mut self.sockets.several,
-            _ => &mut self.sockets.unknown,
+        let place = match kind {
+            Some(Kind::Cluster) => &mut self.sockets.cluster,
+            Some(Kind::Clusters) => &mut self.sockets.several,
+            Some(Kind::Listener) => &mut self.sockets.listener,
+            Some(Kind::Host) | None => &mut self.sockets.unknown,
         };
         *place += 1;
     }
@@ -280,7 +265,7 @@ impl Subject {
 
     fn tell(&self, has: &Info, finding: &mut Finding<'_>) {
         let (scope, tag) = match self.kind {
-            Kind::Cluster => ("cluster.tcp", "envoy.cluster_name"),
+            Kind::Cluster | Kind::Clusters => ("cluster.tcp", "envoy.cluster_name"),
             Kind::Listener => ("listener.tcp", "envoy.listener_address"),
             Kind::Host => ("tcp_info.host", "envoy.remote_domain"),
         };
@@ -323,3 +308,6 @@ impl Subject {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

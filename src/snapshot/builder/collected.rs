@@ -23,14 +23,13 @@ use super::Settings;
 use super::group::{Group, Resolved};
 use super::resolve::{BoundSets, Descriptions, Families, Framed, Kinds, Resolver};
 use super::shapes::Shapes;
-use crate::histogram::Bin;
+use crate::histogram::whole::Counted;
 use crate::mapping::endpoints::Endpoints;
 use crate::mapping::scopes::Scopes;
 use crate::mapping::table::Join;
 use crate::snapshot::DropReason;
 use crate::stat::StatType;
 
-use distributions::Distribution;
 use plans::Plans;
 
 /// Keeps what is known of the findings of a target's collectors between polls.
@@ -53,7 +52,7 @@ pub struct Collected {
 struct Findings {
     group: Group<Found>,
     /// The histograms among them, in the order in which they were found.
-    distributions: Vec<Distribution>,
+    distributions: Vec<Counted>,
     /// What has no name of its own to be told by.
     lost: Lost,
     /// The same of the run for which the layout was made.
@@ -165,12 +164,10 @@ impl Finding<'_> {
         self.found(word, 1, Form::Info);
     }
 
-    /// Samples in bins, lowest first, that only grow: each counts up to the upper end of its bin, which
-    /// is in it. The sum is that of the samples themselves.
-    pub fn histogram(&mut self, word: &str, bins: impl Iterator<Item = Bin>, sum: f64) {
+    /// Numbers in bins, the count of each of which only grows.
+    pub fn histogram(&mut self, word: &str, counted: Counted) {
         let at = self.findings.distributions.len() as u64;
-        let bins = bins.collect();
-        self.findings.distributions.push(Distribution { bins, sum });
+        self.findings.distributions.push(counted);
         self.found(word, at, Form::Distribution);
     }
 

@@ -1,33 +1,26 @@
 //! The histograms that collectors found: what stands in each place of the layout.
 //!
-//! Their bins are the proxy's own kind but hold their upper ends, so that the counts at bounds of two
-//! digits are exact, which all bounds of the shipped tables are. Sums are those of the samples.
+//! Their sums are exact, as are their counts at the bounds that the shipped tables have.
 
 use super::{Collected, Form};
 use crate::histogram::native::{self, NativeHistogram};
-use crate::histogram::{self, Bin, Generation, Maths, Scale};
+use crate::histogram::whole::Counted;
+use crate::histogram::{Generation, Maths, Scale};
 use crate::snapshot::{Histograms, layout};
 
-/// Samples in bins.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Distribution {
-    pub(super) bins: Vec<Bin>,
-    pub(super) sum: f64,
-}
-
-/// A bin counts at a bound that its upper end does not pass.
+/// By which the bins of a native histogram are taken; its sum is not made of them.
 const MATHS: Maths = Maths {
-    generation: Generation::Legacy,
+    generation: Generation::Current,
     scale: Scale::Plain,
 };
 
 impl Collected {
     /// Each histogram by the place of its series.
-    fn placed(&self) -> Vec<(u32, &Distribution)> {
-        let mut placed = Vec::new();
+    fn by_place(&self) -> Vec<(u32, &Counted)> {
+        let mut found = Vec::new();
         for findings in &self.findings {
             let stats = findings.group.stats.iter();
-            placed.extend(
+            found.extend(
                 stats
                     .filter(|stat| stat.value.form == Form::Distribution)
                     .filter_map(|stat| {
@@ -36,31 +29,31 @@ impl Collected {
                     }),
             );
         }
-        placed.sort_by_key(|(slot, _)| *slot);
-        placed
+        found.sort_by_key(|(slot, _)| *slot);
+        found
     }
 
     pub(super) fn histograms(&self) -> Histograms {
         let places = &self.layout.histograms;
-        let placed = self.placed();
+        let found = self.by_place();
         let mut values = Histograms {
             totals: vec![(0, 0.0); places.len()],
             buckets: vec![0; self.layout.bucket_count()],
-            native: self.native(&placed),
+            native: self.native(&found),
             percentiles: Vec::new(),
         };
         let mut buckets = Vec::new();
-        for (slot, distribution) in &placed {
+        for (slot, counted) in &found {
             let at = *slot as usize;
             let Some(place) = places.get(at) else {
                 continue;
             };
             let bounds = self.layout.bounds(place.bounds);
-            let totals = histogram::buckets(&distribution.bins, bounds, MATHS, &mut buckets);
+            let total = counted.buckets(bounds, &mut buckets);
             // Several may be joined in one place.
             if let Some((count, sum)) = values.totals.get_mut(at) {
-                *count = count.saturating_add(totals.count);
-                *sum += distribution.sum;
+                *count = count.saturating_add(total);
+                *sum += counted.sum;
             }
             let start = place.first_bucket as usize;
             let target = values.buckets.get_mut(start..start + bounds.len());
@@ -72,7 +65,7 @@ impl Collected {
     }
 
     /// A native histogram for each place, also those of summaries.
-    fn native(&self, placed: &[(u32, &Distribution)]) -> Vec<NativeHistogram> {
+    fn native(&self, placed: &[(u32, &Counted)]) -> Vec<NativeHistogram> {
         if !self.settings.native_histograms {
             return Vec::new();
         }
@@ -90,12 +83,9 @@ impl Collected {
                 let start = placed.partition_point(|(at, _)| *at < slot);
                 let here = placed.iter().skip(start);
                 let here = here.take_while(|(at, _)| *at == slot);
-                let here = here.map(|(_, distribution)| *distribution);
-                let parts: Vec<_> = here
-                    .clone()
-                    .map(|of| (of.bins.as_slice(), MATHS))
-                    .collect();
-                let sum = here.fold(0.0, |sum, of| sum + of.sum);
+                let bins: Vec<_> = here.clone().map(|(_, of)| of.as_bins()).collect();
+                let parts: Vec<_> = bins.iter().map(|bins| (bins.as_slice(), MATHS)).collect();
+                let sum = here.fold(0.0, |sum, (_, of)| sum + of.sum);
                 let mut native = native::joined(&parts, &options, None);
                 native.sum = family.factor.apply(sum);
                 made.push(native);
