@@ -64,8 +64,8 @@ pub enum Error {
     Sockets(#[from] sockets::Error),
     /// What the kernel lists is not the proxy's.
     #[error(
-        "no socket of this network namespace listens at the proxy's addresses; the exporter must \
-         run in the proxy's network namespace"
+        "no socket here listens at an address of the proxy; the exporter must run in the network \
+         namespace of the proxy"
     )]
     Elsewhere,
     /// The collector panicked.

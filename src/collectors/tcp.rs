@@ -40,6 +40,9 @@ impl Default for Bounds {
     }
 }
 
+/// How many sockets that listen are looked at: there are as many as ports, or few more.
+const LISTENING: usize = 100_000;
+
 /// How often a list is asked for anew that changed while it was made.
 const ATTEMPTS: usize = 3;
 
@@ -154,7 +157,7 @@ impl Dump {
         self.has.delivery_rate = self.has.delivery_rate.or(socket.info.delivery_rate);
         self.has.bytes_sent = self.has.bytes_sent.or(socket.info.bytes_sent);
         if socket.stage == Stage::Listening {
-            if self.listening.len() < limit {
+            if self.listening.len() < LISTENING {
                 self.listening.push((socket.local, socket.uid));
             }
         } else if tracker.knows(socket.cookie) {
