@@ -1,12 +1,18 @@
 """The collector of TCP connections against a real Envoy: what it says is what `ss` says at that moment."""
 
+import ctypes
+import errno
 import os
+import shutil
 import socket
+import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +20,7 @@ import exposition
 import ss
 import wire
 from conftest import VERSIONS
-from servers import OPENER, ROOT, Envoy, Exporter, cluster_name, get, promtool_check, wait_for
+from servers import OPENER, ROOT, Envoy, Exporter, cluster_name, get, program, promtool_check, wait_for
 
 ON = "--collector.tcp"
 
@@ -260,11 +266,58 @@ def test_another_place_is_an_error(newest_envoy, children, tmp_path):
     envoy = Envoy(VERSIONS[0], directory, 1, admin_socket=directory / "admin.sock")
     children(envoy)
     done = subprocess.run(
-        [*unshare, ROOT / "target/debug/envoy-exporter", "once", "--envoy.admin-address",
+        [*unshare, program(), "once", "--envoy.admin-address",
          f"unix://{directory / 'admin.sock'}", ON],
         capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert "no socket here listens at an address of the proxy" in done.stderr
+    assert "envoy_tcp_info_sockets" not in done.stdout and "envoy_cluster_upstream_cx_total" in done.stdout
+
+
+def test_no_privilege_is_needed(apart, tmp_path):
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all",
+              "--no-new-privs"] if os.geteuid() == 0 else []
+    apart.fetch(0, 1000)
+    # A user who may not read the folder of the build runs a copy.
+    public = Path(tempfile.mkdtemp(dir="/tmp"))
+    try:
+        public.chmod(0o755)
+        shutil.copy(program(), public / "exporter")
+        done = subprocess.run(
+            [*nobody, public / "exporter", "once", "--envoy.admin-address", apart.admin, ON],
+            capture_output=True, text=True, timeout=60, check=False, cwd="/")
+    finally:
+        shutil.rmtree(public)
+    assert done.returncode == 0, done.stderr
+    assert f'envoy_cluster_tcp_connections{{envoy_cluster_name="{cluster_name(0)}"}} 1\n' in done.stdout, done.stderr
+
+
+def without_netlink():
+    """Forbids netlink sockets to this process and its children, as a seccomp profile may."""
+    number = {"x86_64": 41, "aarch64": 198}[os.uname().machine]
+    statements = [
+        (0x20, 0, 0, 0),                # the system call
+        (0x15, 0, 3, number),           # is socket,
+        (0x20, 0, 0, 16),               # and its first argument
+        (0x15, 0, 1, socket.AF_NETLINK),
+        (0x06, 0, 0, 0x00050000 | errno.EPERM),
+        (0x06, 0, 0, 0x7FFF0000),
+    ]
+    code = b"".join(struct.pack("HBBI", *statement) for statement in statements)
+    held = ctypes.create_string_buffer(code)
+    filters = struct.pack("HxxxxxxP", len(statements), ctypes.addressof(held))
+    libc = ctypes.CDLL(None, use_errno=True)
+    zero = ctypes.c_ulong(0)
+    assert libc.prctl(38, ctypes.c_ulong(1), zero, zero, zero) == 0
+    assert libc.prctl(22, ctypes.c_ulong(2), filters, zero, zero) == 0
+
+
+def test_netlink_that_is_forbidden_is_an_error_of_the_collector_alone(newest_envoy):
+    done = subprocess.run(
+        [program(), "once", "--envoy.admin-address", newest_envoy.admin, ON], preexec_fn=without_netlink,
+        capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "the kernel gives no netlink socket for sock_diag" in done.stderr and "outcome=connect" in done.stderr
     assert "envoy_tcp_info_sockets" not in done.stdout and "envoy_cluster_upstream_cx_total" in done.stdout
 
 
