@@ -15,7 +15,9 @@ def connections(*condition):
         if not line.startswith(("\t", " ")):
             # With more than one state asked for, it stands in front.
             local, peer = line.split()[3:5]
-            all_of.append({"local": local, "peer": peer, "retransmits": 0, "unacked": 0, "rate": 0})
+            # What is 0 is not shown.
+            all_of.append({"local": local, "peer": peer, "retransmits": 0, "unacked": 0, "rate": 0, "bytes_sent": 0,
+                           "bytes_received": 0, "segs_out": 0})
             continue
         last = all_of[-1]
         for name, number in FIELD.findall(line):
@@ -35,7 +37,7 @@ def spread(values):
 def expected(found):
     """The gauges of `native` that these connections make, without their prefix."""
     def of(field):
-        return [one[field] for one in found]
+        return [one[field] for one in found if field in one]
 
     wanted = {"connections": len(found)}
     if not found:
@@ -53,7 +55,7 @@ def expected(found):
     ):
         values = spread(of(field))
         wanted |= {name.format(word): values[word] for word in words}
-    values = spread([one["retransmits"] / one["segs_out"] for one in found])
+    values = spread([one["retransmits"] / one["segs_out"] for one in found if one["segs_out"]])
     wanted |= {f"retransmit_ratio_{word}": values[word] for word in ("avg", "max", "min")}
     return wanted
 
