@@ -37,7 +37,7 @@ use super::prom;
 pub type Target = fn(&[u8]);
 
 /// Every target by name.
-pub const ALL: [(&str, Target); 8] = [
+pub const ALL: [(&str, Target); 9] = [
     ("decode", decode),
     ("histogram", histogram),
     ("names", names),
