@@ -1,6 +1,7 @@
-//! Collectors: what Envoy's admin interface knows and `/stats` does not say.
+//! Collectors: what Envoy's admin interface knows and `/stats` does not say, and what the kernel knows
+//! of its connections.
 //!
-//! Each is a small module: it asks for one document, one request at a time, and says what it found
+//! Each is a small module: it asks for what it needs, one request at a time, and says what it found
 //! ([`Finding`]) under base names of the mapping table. Collectors run behind the stats of a poll,
 //! within what is left of its time, each on a schedule of its own. One that fails has no findings
 //! until it succeeds again; that is counted, and the poll is none the worse for it. One that is
@@ -12,6 +13,7 @@ mod listeners;
 mod memory;
 mod name;
 mod server_info;
+mod tcp;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -24,11 +26,13 @@ use crate::decode;
 use crate::snapshot::Snapshot;
 use crate::snapshot::builder::Settings;
 use crate::snapshot::builder::collected::{Collected, Finding};
+use crate::sockets;
 use crate::telemetry::Outcome;
 use crate::transport::{self, Query, Transport};
 
 pub use endpoints::Selection;
 pub use name::Name;
+pub use tcp::Bounds as TcpBounds;
 
 /// Which collectors run, and how.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,6 +41,8 @@ pub struct Options {
     pub on: Vec<Name>,
     /// Which endpoints are shown.
     pub endpoints: Selection,
+    /// How many sockets are looked at.
+    pub tcp: TcpBounds,
 }
 
 /// Why a collector found nothing.
@@ -53,6 +59,15 @@ pub enum Error {
         /// What is wrong with it, and where.
         source: decode::Error,
     },
+    /// The kernel did not list its sockets.
+    #[error("the sockets of the network namespace could not be read")]
+    Sockets(#[from] sockets::Error),
+    /// What the kernel lists is not the proxy's.
+    #[error(
+        "no socket here listens at an address of the proxy; the exporter must run in the network \
+         namespace of the proxy"
+    )]
+    Elsewhere,
     /// The collector panicked.
     #[error("the collector panicked; this is a fault of the exporter")]
     Panicked,
@@ -64,6 +79,15 @@ impl Error {
         match self {
             Self::Transport(error) => error.outcome(),
             Self::Decode { .. } => Outcome::Decode,
+            Self::Sockets(error) => match error {
+                sockets::Error::Unsupported | sockets::Error::Open(_) => Outcome::Connect,
+                sockets::Error::Netlink(_)
+                | sockets::Error::Refused(_)
+                | sockets::Error::Interrupted => Outcome::Read,
+                sockets::Error::Malformed(_) => Outcome::Decode,
+                sockets::Error::Timeout => Outcome::Timeout,
+            },
+            Self::Elsewhere => Outcome::Connect,
             Self::Panicked => Outcome::Internal,
         }
     }
@@ -141,6 +165,7 @@ pub struct Collectors {
     all: Vec<Scheduled>,
     options: Options,
     settings: Settings,
+    tcp: tcp::State,
     /// Absent only while a blocking thread has it, and after a panic there.
     collected: Option<Box<Collected>>,
     server: Server,
@@ -167,6 +192,7 @@ impl Collectors {
             .collect();
         (!all.is_empty()).then(|| Self {
             all,
+            tcp: tcp::State::new(options.tcp, &settings.mapping),
             settings,
             collected: None,
             options: options.clone(),
@@ -204,7 +230,7 @@ impl Collectors {
                 deadline,
                 bytes: &mut bytes,
             };
-            let run = collector.run(asking, &self.options, &mut finding);
+            let run = collector.run(asking, &self.options, &mut self.tcp, &mut finding);
             let run = AssertUnwindSafe(run).catch_unwind();
             let result = run.await.unwrap_or(Err(Error::Panicked));
             if result.is_err() {
@@ -265,6 +291,7 @@ impl Scheduled {
         &self,
         asking: Asking<'_>,
         options: &Options,
+        tcp: &mut tcp::State,
         finding: &mut Finding<'_>,
     ) -> Result<(), Error> {
         match self.name {
@@ -273,6 +300,7 @@ impl Scheduled {
             Name::Listeners => listeners::run(asking, finding).await,
             Name::Memory => memory::run(asking, finding).await,
             Name::ServerInfo => server_info::run(asking, finding).await,
+            Name::Tcp => tcp::run(asking, tcp, finding).await,
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::collectors;
 use crate::files::Files;
 use crate::histogram::native::Form;
 use crate::mapping::rules::check_bounds;
+use crate::mapping::table::Naming;
 use crate::mapping::{self, FamilyBounds, Mapping, Source};
 use crate::merge::Options as MergeOptions;
 use crate::names::Labels;
@@ -390,7 +391,17 @@ fn family_bounds(written: FileHistograms, problems: &mut Vec<Problem>) -> Family
     bounds
 }
 
-fn resolve_limits(file: &FileLimits, problems: &mut Vec<Problem>) -> (u64, Limits, usize) {
+/// How much collectors look at.
+#[derive(Clone, Copy)]
+struct CollectorBounds {
+    endpoints: usize,
+    tcp_sockets: usize,
+}
+
+fn resolve_limits(
+    file: &FileLimits,
+    problems: &mut Vec<Problem>,
+) -> (u64, Limits, CollectorBounds) {
     let mut count = |key: &str, written: &Option<Placed<String>>, default: usize| {
         let Some(written) = written else {
             return default;
@@ -421,13 +432,17 @@ fn resolve_limits(file: &FileLimits, problems: &mut Vec<Problem>) -> (u64, Limit
         labels: count("labels_per_series", &file.labels_per_series, default.labels),
     };
     let endpoints = collectors::Selection::default().most;
-    let endpoints = count("endpoints", &file.endpoints, endpoints);
+    let tcp_sockets = collectors::TcpBounds::default().sockets;
+    let bounds = CollectorBounds {
+        endpoints: count("endpoints", &file.endpoints, endpoints),
+        tcp_sockets: count("tcp_sockets", &file.tcp_sockets, tcp_sockets),
+    };
     let body = file.body.as_ref().and_then(|written| {
         parse_size(&written.value)
             .map_err(|reason| problems.push(written.problem(format!("limits.body: {reason}"))))
             .ok()
     });
-    (body.unwrap_or(DEFAULT_BODY_LIMIT), limits, endpoints)
+    (body.unwrap_or(DEFAULT_BODY_LIMIT), limits, bounds)
 }
 
 /// What the mapping is made of. Each source is the name of a profile or the path of a table, and
@@ -439,16 +454,18 @@ fn read_mapping(
     errors: &mut Vec<String>,
 ) -> Vec<Source> {
     let mut read = Vec::new();
-    let mut naming: Option<String> = None;
+    let mut naming: Option<(String, Naming)> = None;
     for (place, source) in sources {
-        if mapping::is_naming(&source) {
-            if naming.as_ref().is_some_and(|naming| *naming != source) {
+        if let Some(own) = mapping::naming_of(&source) {
+            if let Some((other, naming)) = &naming
+                && *naming != own
+            {
                 errors.push(format!(
-                    "{place}mapping: native and standard name everything differently; one is to \
+                    "{place}mapping: {other} and {source} name everything differently; one is to \
                      be chosen"
                 ));
             }
-            naming = Some(source.clone());
+            naming = Some((source.clone(), own));
         }
         if mapping::is_profile(&source) {
             read.push(Source::Profile(source));

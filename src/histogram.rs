@@ -10,6 +10,7 @@
 //! The sum is an estimate from the middles of bins in both, within some 5 % of a sample.
 
 pub mod native;
+pub mod whole;
 
 /// Bounds that Envoy gives a histogram unless configured otherwise.
 pub const DEFAULT_BOUNDS: [f64; 19] = [

@@ -16,6 +16,7 @@
 //! |---|---|---|
 //! | [`stat`], [`names`], [`family`], [`secret`] | text | the nouns, and the grammar of names and labels |
 //! | [`histogram`] | Envoy's log-linear bins | count, sum, cumulative buckets |
+//! | [`sockets`] | what the kernel says over netlink | TCP sockets, one by one |
 //! | [`work`] | a function | its result, from a thread for such work |
 //! | [`yaml`] | YAML text | typed values, or every mistake with its place |
 //! | [`secret`] | a password | the same, not to be shown |
@@ -77,6 +78,7 @@ pub mod push;
 pub mod relabel;
 pub mod secret;
 pub mod snapshot;
+pub mod sockets;
 pub mod stat;
 pub mod status;
 pub mod telemetry;

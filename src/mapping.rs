@@ -37,7 +37,7 @@ use tags::{Extraction, TagRules};
 use tokens::TokenPattern;
 
 pub use advice::complaints;
-pub use compile::{Error, Source, is_naming, is_profile};
+pub use compile::{Error, Source, is_profile, naming_of};
 
 /// The HELP of a stat that no entry describes.
 pub const UNDESCRIBED: &str = "No entry of the mapping table describes this Envoy stat.";

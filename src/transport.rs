@@ -176,6 +176,14 @@ impl Transport {
         matches!(self.source, Source::Http { .. })
     }
 
+    /// Host and port where the target is reached by TCP.
+    pub fn tcp_address(&self) -> Option<(String, u16)> {
+        let AdminAddress::Url(url) = &self.address else {
+            return None;
+        };
+        Some((url.host_str()?.to_owned(), url.port_or_known_default()?))
+    }
+
     /// Whether this is a capture that holds stats of all types in one file and no others.
     pub fn has_only_all_stats(&self) -> bool {
         let Source::File(dir) = &self.source else {

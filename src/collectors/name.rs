@@ -62,6 +62,7 @@ names! {
     Listeners, "listeners", "LISTENERS", false, Duration::ZERO, "Names and addresses of listeners";
     Memory, "memory", "MEMORY", false, Duration::ZERO, "Memory of the process as its allocator sees it";
     ServerInfo, "server_info", "SERVER_INFO", true, Duration::from_mins(5), "Version, node and state of the server";
+    Tcp, "tcp", "TCP", false, Duration::ZERO, "Round trip times, retransmissions and bytes of TCP connections, from the kernel";
 }
 
 #[cfg(test)]

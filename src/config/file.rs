@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::{Overrides, parse_regex};
-use crate::collectors::{Name, Options, Selection};
+use crate::collectors::{Name, Options, Selection, TcpBounds};
 use crate::histogram::native::Form;
 use crate::relabel;
 use crate::secret::Secret;
@@ -112,6 +112,7 @@ pub(super) struct FileCollectors {
     listeners: Option<bool>,
     memory: Option<bool>,
     server_info: Option<bool>,
+    tcp: Option<bool>,
 }
 
 impl FileCollectors {
@@ -123,6 +124,7 @@ impl FileCollectors {
             Name::Listeners => self.listeners,
             Name::Memory => self.memory,
             Name::ServerInfo => self.server_info,
+            Name::Tcp => self.tcp,
         }
     }
 
@@ -145,6 +147,7 @@ impl FileCollectors {
                 include: overrides.endpoints_include.clone().or(include),
                 ..Selection::default()
             },
+            tcp: TcpBounds::default(),
         }
     }
 }
@@ -167,6 +170,7 @@ pub(super) struct FileLimits {
     pub(super) label_value_bytes: Option<Placed<String>>,
     pub(super) labels_per_series: Option<Placed<String>>,
     pub(super) endpoints: Option<Placed<String>>,
+    pub(super) tcp_sockets: Option<Placed<String>>,
 }
 
 impl FileLimits {
@@ -180,6 +184,7 @@ impl FileLimits {
             label_value_bytes: self.label_value_bytes.or(other.label_value_bytes),
             labels_per_series: self.labels_per_series.or(other.labels_per_series),
             endpoints: self.endpoints.or(other.endpoints),
+            tcp_sockets: self.tcp_sockets.or(other.tcp_sockets),
             stat_bytes: self.stat_bytes.or(other.stat_bytes),
             stats: self.stats.or(other.stats),
         }

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use reqwest::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING};
 
 use super::file::{FileAuthorization, FileBasicAuth, FileLimits, FilePoll, FileTarget, FileTls};
-use super::{DEFAULT_ADDRESS, DEFAULT_TARGET, Overrides, Target, resolve_limits, resolve_poll};
+use super::{
+    CollectorBounds, DEFAULT_ADDRESS, DEFAULT_TARGET, Overrides, Target, resolve_limits,
+    resolve_poll,
+};
 use crate::collectors;
 use crate::names::{self, Labels};
 use crate::secret::Secret;
@@ -52,13 +55,13 @@ impl Common<'_> {
         if written.is_empty() {
             let address = given.clone().or_else(|| DEFAULT_ADDRESS.parse().ok());
             let poll = resolve_poll(&self.poll, self.overrides, problems);
-            let (max_body, limits, endpoints) = resolve_limits(&self.limits, problems);
+            let (max_body, limits, bounds) = resolve_limits(&self.limits, problems);
             targets.extend(address.map(|address| Target {
                 name: DEFAULT_TARGET.to_owned(),
                 address,
                 labels: Labels::new(),
                 poll,
-                collectors: self.collectors(endpoints),
+                collectors: self.collectors(bounds),
                 max_body,
                 limits,
                 access: Access::default(),
@@ -77,7 +80,7 @@ impl Common<'_> {
         let poll = written.poll.take(problems).unwrap_or_default();
         let poll = resolve_poll(&poll.or(&self.poll), self.overrides, problems);
         let limits = written.limits.take(problems).unwrap_or_default();
-        let (max_body, limits, endpoints) = resolve_limits(&limits.or(&self.limits), problems);
+        let (max_body, limits, bounds) = resolve_limits(&limits.or(&self.limits), problems);
         let at = &written.admin_address;
         let address = at.value.parse::<AdminAddress>();
         let address = address.map_err(|error| {
@@ -112,7 +115,7 @@ impl Common<'_> {
             address,
             labels,
             poll,
-            collectors: self.collectors(endpoints),
+            collectors: self.collectors(bounds),
             max_body,
             limits,
             access,
@@ -126,9 +129,10 @@ impl Common<'_> {
     }
 
     /// The collectors of a target, of which so many endpoints have series.
-    fn collectors(&self, endpoints: usize) -> collectors::Options {
+    fn collectors(&self, bounds: CollectorBounds) -> collectors::Options {
         let mut collectors = self.collectors.clone();
-        collectors.endpoints.most = endpoints;
+        collectors.endpoints.most = bounds.endpoints;
+        collectors.tcp.sockets = bounds.tcp_sockets;
         collectors
     }
 

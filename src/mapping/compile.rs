@@ -18,12 +18,16 @@ use crate::yaml::{self, Placed, Problem};
 const SHIPPED: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/mappings.rs"));
 
 /// The shipped profiles besides `native`, which is the shipped tables alone.
-const PROFILES: [(&str, &str); 2] = [
+const PROFILES: [(&str, &str); 3] = [
     (
         "standard",
         include_str!("../../mappings/profiles/standard.yaml"),
     ),
     ("basic", include_str!("../../mappings/profiles/basic.yaml")),
+    (
+        "kuscia",
+        include_str!("../../mappings/profiles/kuscia.yaml"),
+    ),
 ];
 
 /// A table that cannot be used, with every reason.
@@ -37,7 +41,7 @@ pub struct Error {
 /// What a mapping is made of besides the shipped tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A shipped profile: `native`, `standard` or `basic`.
+    /// A shipped profile: `native`, `standard`, `basic` or `kuscia`.
     Profile(String),
     /// A user's table.
     File {
@@ -48,9 +52,13 @@ pub enum Source {
     },
 }
 
-/// Whether a shipped profile of this name says how everything is named.
-pub fn is_naming(name: &str) -> bool {
-    matches!(name, "native" | "standard")
+/// How everything is named by a shipped profile, where one of this name says so.
+pub fn naming_of(name: &str) -> Option<Naming> {
+    match name {
+        "native" | "kuscia" => Some(Naming::Native),
+        "standard" => Some(Naming::Standard),
+        _ => None,
+    }
 }
 
 /// Whether a shipped profile has this name.
@@ -92,12 +100,12 @@ impl Mapping {
         };
         let mut reasons = Vec::new();
         for (file, text) in SHIPPED {
-            if let Some((rules, _)) = mapping.add(file, text, &mut reasons) {
+            if let Some((rules, _)) = mapping.add((file, false), text, &mut reasons) {
                 mapping.shipped_tags.extend(rules);
             }
         }
         for source in sources {
-            let (file, text) = match source {
+            let (is_users, file, text) = match source {
                 Source::Profile(name) if name == "native" => continue,
                 Source::Profile(name) => {
                     let found = PROFILES.iter().find(|(profile, _)| profile == name);
@@ -105,11 +113,11 @@ impl Mapping {
                         reasons.push(format!("mapping: there is no profile '{name}'"));
                         continue;
                     };
-                    (*profile, *text)
+                    (false, *profile, *text)
                 }
-                Source::File { name, text } => (name.as_str(), text.as_str()),
+                Source::File { name, text } => (true, name.as_str(), text.as_str()),
             };
-            if let Some((rules, defaults)) = mapping.add(file, text, &mut reasons) {
+            if let Some((rules, defaults)) = mapping.add((file, is_users), text, &mut reasons) {
                 mapping.add_user_tags(rules, defaults);
             }
         }
@@ -124,15 +132,16 @@ impl Mapping {
         }
     }
 
-    /// Takes in all of a table but its tag rules, which it gives back compiled.
+    /// Takes in all of a table but its tag rules, which it gives back compiled. The table comes with
+    /// whether it is a user's.
     fn add(
         &mut self,
-        file: &str,
+        (file, is_users): (&str, bool),
         text: &str,
         reasons: &mut Vec<String>,
     ) -> Option<(TagRules, Defaults)> {
         let (table, mut problems) = table::parse(text);
-        let tags = table.and_then(|table| self.take(file, table, &mut problems));
+        let tags = table.and_then(|table| self.take((file, is_users), table, &mut problems));
         problems.sort();
         reasons.extend(problems.iter().map(|problem| format!("{file}:{problem}")));
         tags
@@ -140,7 +149,7 @@ impl Mapping {
 
     fn take(
         &mut self,
-        file: &str,
+        (file, is_users): (&str, bool),
         table: Table,
         problems: &mut Vec<Problem>,
     ) -> Option<(TagRules, Defaults)> {
@@ -169,7 +178,7 @@ impl Mapping {
             self.unit_bounds.take(buckets, problems);
         }
         let rules = yaml::take_all(table.rules, problems);
-        self.rules.extend(file, &rules, problems);
+        self.rules.extend((file, is_users), &rules, problems);
         for pattern in table.keep {
             match TokenPattern::from_base_name(&pattern.value) {
                 Ok((compiled, _)) => self.keep.push(compiled),

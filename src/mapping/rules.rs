@@ -74,8 +74,13 @@ pub struct Said<'r> {
 }
 
 impl Rules {
-    /// Compiles written rules behind those that are there.
-    pub fn extend(&mut self, file: &str, rules: &[Placed<Rule>], problems: &mut Vec<Problem>) {
+    /// Compiles written rules behind those that are there; the file comes with whether it is a user's.
+    pub fn extend(
+        &mut self,
+        file: (&str, bool),
+        rules: &[Placed<Rule>],
+        problems: &mut Vec<Problem>,
+    ) {
         for written in rules {
             match Compiled::new(file, written) {
                 Ok(rule) => {
@@ -151,7 +156,7 @@ impl Rules {
 }
 
 impl Compiled {
-    fn new(file: &str, written: &Placed<Rule>) -> Result<Self, Vec<String>> {
+    fn new((file, is_users): (&str, bool), written: &Placed<Rule>) -> Result<Self, Vec<String>> {
         let rule = &written.value;
         let (pattern, holes) =
             TokenPattern::from_base_name(&rule.stat).map_err(|reason| vec![reason])?;
@@ -208,7 +213,7 @@ impl Compiled {
         Ok(Self {
             file: file.to_owned(),
             place: written.place,
-            is_users: !super::is_profile(file),
+            is_users,
             stat: rule.stat.clone(),
             pattern,
             is_entry: false,
@@ -359,7 +364,7 @@ mod tests {
         let table = table.unwrap();
         let written = take_all(table.rules, &mut problems);
         let mut rules = Rules::default();
-        rules.extend("f", &written, &mut problems);
+        rules.extend(("f", true), &written, &mut problems);
         (rules, problems.iter().map(Problem::to_string).collect())
     }
 

@@ -3,7 +3,7 @@
 //!
 //! None of them only looks for panics. What reads an answer as it comes is held against what reads
 //! it whole, and that against a reader of JSON in general; buckets against the bins that they are
-//! made of; a poll that builds on others against one that starts afresh, and its text against a
+//! made of; a datagram of the kernel against its messages one by one; a poll that builds on others against one that starts afresh, and its text against a
 //! reader that is written from the format's specification.
 
 use std::io::Write as _;
@@ -26,6 +26,7 @@ use envoy_exporter::negotiate::{Format, negotiate};
 use envoy_exporter::relabel;
 use envoy_exporter::snapshot::builder::{Builder, Settings};
 use envoy_exporter::snapshot::{DropReason, Limits, Snapshot};
+use envoy_exporter::sockets::{Error, Socket, wire};
 use envoy_exporter::stat::StatType;
 use envoy_exporter::web::LiveConfig;
 use envoy_exporter::yaml;
@@ -36,7 +37,7 @@ use super::prom;
 pub type Target = fn(&[u8]);
 
 /// Every target by name.
-pub const ALL: [(&str, Target); 8] = [
+pub const ALL: [(&str, Target); 9] = [
     ("decode", decode),
     ("histogram", histogram),
     ("names", names),
@@ -45,6 +46,7 @@ pub const ALL: [(&str, Target); 8] = [
     ("accept", accept),
     ("foreign", foreign),
     ("web_config", web_config),
+    ("sockets", sockets),
 ];
 
 /// Answers of the admin interface, in pieces of several sizes.
@@ -562,5 +564,31 @@ pub fn web_config(data: &[u8]) {
             live.warnings();
         }
         Err(error) => assert!(!error.0.is_empty() && error.0.iter().all(|line| !line.is_empty())),
+    }
+}
+
+/// A datagram with sockets, as a whole and message by message.
+pub fn sockets(bytes: &[u8]) {
+    let read = |part: &[u8], found: &mut Vec<Socket>| {
+        let ended = wire::datagram(part, 1, |socket| found.push(socket));
+        ended.map_err(|error: Error| error.to_string())
+    };
+    let mut whole = Vec::new();
+    let ended = read(bytes, &mut whole);
+    let (mut parts, mut left) = (Vec::new(), bytes);
+    let mut parts_ended = Ok(false);
+    while parts_ended == Ok(false) && !left.is_empty() {
+        let length = left
+            .first_chunk()
+            .map_or(0, |size| u32::from_ne_bytes(*size)) as usize;
+        let next = length.next_multiple_of(4).clamp(1, left.len());
+        let (part, rest) = left.split_at(next);
+        parts_ended = read(part, &mut parts);
+        left = rest;
+    }
+    assert_eq!(ended, parts_ended);
+    assert!(whole == parts);
+    for socket in whole {
+        assert_eq!(socket.remote.ip, socket.remote.ip.to_canonical());
     }
 }

@@ -89,6 +89,7 @@ fn every_target_is_run() {
         "mapping",
         "names",
         "relabel",
+        "sockets",
         "web_config",
     ];
     let mut all = targets::ALL.map(|(name, _)| name);
@@ -129,6 +130,11 @@ fn names() {
 #[test]
 fn relabel() {
     check("relabel");
+}
+
+#[test]
+fn sockets() {
+    check("sockets");
 }
 
 #[test]

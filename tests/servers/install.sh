@@ -27,6 +27,7 @@ command -v prometheus-pushgateway >/dev/null || apt_install prometheus-pushgatew
 command -v prometheus-node-exporter >/dev/null || apt_install prometheus-node-exporter
 command -v openssl >/dev/null || apt_install openssl
 command -v curl >/dev/null || apt_install curl
+command -v ss >/dev/null || apt_install iproute2
 command -v zstd >/dev/null || apt_install zstd
 command -v faketime >/dev/null || apt_install faketime
 # Its systemd-socket-activate; nothing of it runs.

@@ -9,6 +9,7 @@
 //! A collector that did not run keeps what it has; one that failed has nothing. Whatever the stats
 //! have already is theirs: no series is in both snapshots, and no name means two things.
 
+mod distributions;
 mod plans;
 
 use std::sync::Arc;
@@ -17,11 +18,12 @@ use hashbrown::HashSet;
 
 use super::super::layout::{self, Layout, Legend};
 use super::super::names::Interner;
-use super::super::{Histograms, Report, Snapshot};
+use super::super::{Report, Snapshot};
 use super::Settings;
 use super::group::{Group, Resolved};
 use super::resolve::{BoundSets, Descriptions, Families, Framed, Kinds, Resolver};
 use super::shapes::Shapes;
+use crate::histogram::whole::Counted;
 use crate::mapping::endpoints::Endpoints;
 use crate::mapping::scopes::Scopes;
 use crate::mapping::table::Join;
@@ -49,6 +51,8 @@ pub struct Collected {
 #[derive(Debug)]
 struct Findings {
     group: Group<Found>,
+    /// The histograms among them, in the order in which they were found.
+    distributions: Vec<Counted>,
     /// What has no name of its own to be told by.
     lost: Lost,
     /// The same of the run for which the layout was made.
@@ -66,7 +70,7 @@ struct Lost {
     cut: usize,
 }
 
-/// A number and what it is.
+/// A number and what it is; of a histogram it is its place among them.
 #[derive(Clone, Copy, Debug)]
 struct Found {
     raw: u64,
@@ -79,6 +83,7 @@ enum Form {
     Gauge,
     Double,
     Info,
+    Distribution,
 }
 
 impl Default for Found {
@@ -98,6 +103,7 @@ impl Form {
             Self::Gauge => 'g',
             Self::Double => 'd',
             Self::Info => 'i',
+            Self::Distribution => 'h',
         }
     }
 
@@ -107,6 +113,7 @@ impl Form {
             Self::Counter => StatType::Counter,
             Self::Gauge | Self::Double => StatType::Gauge,
             Self::Info => StatType::TextReadout,
+            Self::Distribution => StatType::Histogram,
         }
     }
 }
@@ -157,6 +164,13 @@ impl Finding<'_> {
         self.found(word, 1, Form::Info);
     }
 
+    /// Numbers in bins, the count of each of which only grows.
+    pub fn histogram(&mut self, word: &str, counted: Counted) {
+        let at = self.findings.distributions.len() as u64;
+        self.findings.distributions.push(counted);
+        self.found(word, at, Form::Distribution);
+    }
+
     /// From now on what is found is over a bound of the collector's: let fall, and counted.
     pub fn let_fall(&mut self, over: bool) {
         self.over = over;
@@ -202,6 +216,7 @@ impl Findings {
     fn new() -> Self {
         Self {
             group: Group::new(None),
+            distributions: Vec::new(),
             lost: Lost::default(),
             lost_before: Lost::default(),
             changed: false,
@@ -210,6 +225,7 @@ impl Findings {
 
     fn begin(&mut self) {
         self.group.begin();
+        self.distributions.clear();
         self.lost = Lost::default();
     }
 
@@ -257,7 +273,7 @@ impl Collected {
         Snapshot {
             layout: Arc::clone(&self.layout),
             scalars: self.scalars(),
-            histograms: Histograms::default(),
+            histograms: self.histograms(),
             beginning: None,
             // Nobody says since when these count.
             start: None,
@@ -316,7 +332,7 @@ impl Collected {
             descriptions: &self.descriptions.list,
             kinds: &self.kinds.list,
             blocks: self.blocks.texts(),
-            bounds: Vec::new(),
+            bounds: self.bounds.list.clone(),
             reserved: &self.settings.reserved,
             limits: self.settings.limits,
             beside: Some(&self.beside),
@@ -348,7 +364,8 @@ impl Collected {
         let mut values = vec![0; self.layout.scalar_labels.len()];
         let mut begun = HashSet::new();
         let stats = self.findings.iter().flat_map(|of| &of.group.stats);
-        for (slot, found) in stats.filter_map(|stat| Some((stat.slot()?, stat.value))) {
+        let numbers = stats.filter(|stat| stat.value.form != Form::Distribution);
+        for (slot, found) in numbers.filter_map(|stat| Some((stat.slot()?, stat.value))) {
             let Some(place) = values.get_mut(slot as usize) else {
                 continue;
             };
