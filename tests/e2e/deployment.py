@@ -115,7 +115,7 @@ class Deployment:
             wait_for("the admin socket", socket.exists)
             self.standard = Exporter(
                 folder, "--envoy.admin-address", f"unix://{socket}", "--envoy.poll-interval", "500ms",
-                "--mapping", "standard", "--collector.endpoints", port=standard)
+                "--mapping", "standard", "--collector.endpoints", "--collector.tcp", port=standard)
             wait_for("Prometheus is ready", lambda: get(self.url + "/-/ready")[0] == 200)
         except BaseException:
             self.stop()

@@ -83,7 +83,7 @@ def test_every_query_of_every_panel_has_data(deployment, job, profile):
     expected = {**EMPTY, **(EMPTY_DIRECT if job == "envoy-direct" else {})}
     found = {}
     for name, dashboard in dashboards(profile):
-        if job == "envoy-direct" and name == "exporter":
+        if job == "envoy-direct" and name in ("exporter", "network"):
             continue
         for title, legends in empty_queries(deployment, job, dashboard).items():
             found[(name, title)] = legends
