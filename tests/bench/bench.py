@@ -5,7 +5,7 @@
 
 Each figure is the median of several runs, with the least and the most. CPU is that of the whole
 process, as the kernel counts it. Ratios are to the CPU of Envoy itself for one answer of its own
-`/stats/prometheus` with the same stats, in the same run.
+`/stats/prometheus` with the same stats, taken within the same seconds, run by run.
 """
 
 import argparse
@@ -72,20 +72,31 @@ def fetch(url, accept=None, encoding=None, timeout=120):
     return size
 
 
-def less(values, other):
-    """What is left of each of the values without the median of the others."""
-    return [max(0, value - statistics.median(other)) for value in values]
-
-
 class Table:
-    def __init__(self, own):
-        self.base = statistics.median(own)
+    """Rows of costs. Each run of one has the cost of Envoy's own endpoint beside it, taken just before, since other
+    work on the machine makes one minute dearer than the next."""
 
-    def row(self, what, values, goal=None):
+    def __init__(self, envoy):
+        self.envoy = envoy
+
+    def own(self):
+        """What Envoy's own endpoint costs now."""
+        ((now,),) = measured(1, lambda: fetch(self.envoy.admin + "/stats/prometheus"), self.envoy)
+        return now
+
+    def beside(self, runs, action, *children):
+        """For each child the CPU seconds of each run, and those of Envoy's own endpoint before it."""
+        owns, rows = [], []
+        for _ in range(runs):
+            owns.append(self.own())
+            rows.append([values[0] for values in measured(1, action, *children)])
+        return owns, list(zip(*rows))
+
+    def row(self, what, values, owns, goal=None):
         ms = [value * 1000 for value in values]
-        spread = f"{statistics.median(ms):.1f} ms ({min(ms):.1f} .. {max(ms):.1f})"
-        ratio = statistics.median(values) / self.base
-        print(f"| {what} | {spread} | {ratio:.3f} | {goal or ''} |", flush=True)
+        ratios = [value / own for value, own in zip(values, owns)]
+        print(f"| {what} | {statistics.median(ms):.1f} ms ({min(ms):.1f} .. {max(ms):.1f}) | "
+              f"{statistics.median(ratios):.3f} ({min(ratios):.3f} .. {max(ratios):.3f}) | {goal or ''} |", flush=True)
 
 
 @contextlib.contextmanager
@@ -115,33 +126,43 @@ def exporter(directory, envoy, interval, *flags):
 def costs(clusters, runs, directory, envoy):
     """The table of one size."""
     stats = sum(len(envoy.stats(kind)) for kind in ("Counters", "Gauges"))
-    (own,) = measured(runs, lambda: fetch(envoy.admin + "/stats/prometheus"), envoy)
+    table = Table(envoy)
     size = fetch(envoy.admin + "/stats/prometheus")
-    print(f"\n### {clusters} clusters, {stats:,} counters and gauges\n")
-    print("| | CPU | ratio | goal |\n|---|---|---|---|")
-    table = Table(own)
-    table.row(f"Envoy, its own /stats/prometheus ({size / 1e6:.1f} MB)", own)
+    owns, firsts = [], []
+    for _ in range(3):
+        with exporter(directory, envoy, "0s") as fresh:
+            own, ((first,),) = table.beside(1, lambda: fetch(fresh.url + SOME), fresh)
+            owns, firsts = owns + own, [*firsts, first]
+    first_owns = list(owns)
+    polls, envoy_polls, scrapes, sizes, owns = [], [], {}, {}, []
     with exporter(directory, envoy, "0s") as ours:
-        def poll():
-            return fetch(ours.url + SOME)
+        fetch(ours.url + SOME)
+        # Round by round, so that what is compared was measured in the same seconds. Each scrape polls first, so that
+        # nothing is shared with the one before; what a poll costs is taken off.
+        for _ in range(runs):
+            owns.append(table.own())
+            (poll,), (envoy_poll,) = measured(1, lambda: fetch(ours.url + SOME), ours, envoy)
+            polls.append(poll)
+            envoy_polls.append(envoy_poll)
+            for name, accept in FORMATS.items():
+                for encoding in ("identity", "gzip", "zstd"):
+                    key = (name, encoding)
 
-        first, _ = measured(1, poll, ours, envoy)
-        polls, envoy_polls = measured(max(runs, 9), poll, ours, envoy)
-        table.row("Envoy, one poll of ours", envoy_polls, "0.8")
-        table.row("the exporter, one poll", polls, "0.15")
-        more = [first[0]]
-        for _ in range(2):
-            with exporter(directory, envoy, "0s") as fresh:
-                (again,) = measured(1, lambda: fetch(fresh.url + SOME), fresh)
-                more.extend(again)
-        table.row("the exporter, the first poll, every name new", more, "0.6")
-        for name, accept in FORMATS.items():
-            for encoding, goal in (("identity", "0.10"), ("gzip", "0.12"), ("zstd", "0.06")):
-                # Each polls first, so that nothing is shared with the one before.
-                sizes = []
-                (values,) = measured(runs, lambda: sizes.append(fetch(ours.url + "/metrics", accept, encoding)), ours)
-                what = f"the exporter, a scrape: {name}, {encoding} ({sizes[-1] / 1e6:.1f} MB)"
-                table.row(what, less(values, polls), goal if name == "text" else None)
+                    def scrape():
+                        sizes[key] = fetch(ours.url + "/metrics", accept, encoding)
+
+                    ((both,),) = measured(1, scrape, ours)
+                    scrapes.setdefault(key, []).append(max(0, both - poll))
+    print(f"\n### {clusters} clusters, {stats:,} counters and gauges\n")
+    print("| | CPU | beside Envoy's own | goal |\n|---|---|---|---|")
+    table.row(f"Envoy, its own /stats/prometheus ({size / 1e6:.1f} MB)", owns, owns)
+    table.row("Envoy, one poll of ours", envoy_polls, owns, "0.8")
+    table.row("the exporter, one poll", polls, owns, "0.15")
+    table.row("the exporter, the first poll, every name new", firsts, first_owns, "0.6")
+    goals = {("text", "identity"): "0.10", ("text", "gzip"): "0.12", ("text", "zstd"): "0.06"}
+    for (name, encoding), values in scrapes.items():
+        what = f"the exporter, a scrape: {name}, {encoding} ({sizes[name, encoding] / 1e6:.1f} MB)"
+        table.row(what, values, owns, goals.get((name, encoding)))
     with exporter(directory, envoy, "1s") as ours:
         wait_for("a first poll", ours.is_ready, 60)
         for _ in range(10):
@@ -150,20 +171,20 @@ def costs(clusters, runs, directory, envoy):
         print(f"\nResident with a poll and a gzip scrape each second: {memory(ours):.1f} MB, at most "
               f"{memory(ours, 'VmHWM'):.1f} MB, {memory(ours, 'RssFile'):.1f} MB of it pages of files; "
               f"Envoy's {memory(envoy):.0f} MB.")
-    return stats, statistics.median(polls), statistics.median(more), table
+    return stats, statistics.median(polls), statistics.median(firsts), table
 
 
 def others(runs, directory, envoy, table):
     """What else one would run in our place."""
-    print("\n| instead | CPU | ratio | |\n|---|---|---|---|")
+    print("\n| instead | CPU | beside Envoy's own | |\n|---|---|---|---|")
     naive = ROOT / "target/release/examples/naive"
     port = free_port()
     with killed(Child("naive", [naive, envoy.admin, f"127.0.0.1:{port}"], directory)) as child:
         child.wait_ready(f"http://127.0.0.1:{port}/-/healthy")
         fetch(f"http://127.0.0.1:{port}/metrics")
-        ours, envoys = measured(runs, lambda: fetch(f"http://127.0.0.1:{port}/metrics"), child, envoy)
-        table.row("a plain exporter over the crate prometheus, poll and scrape", ours)
-        table.row("Envoy, for that", envoys)
+        owns, (ours, envoys) = table.beside(runs, lambda: fetch(f"http://127.0.0.1:{port}/metrics"), child, envoy)
+        table.row("a plain exporter over the crate prometheus, poll and scrape", ours, owns)
+        table.row("Envoy, for that", envoys, owns)
         print(f"| resident memory of it, at most | {memory(child, 'VmHWM'):.0f} MB | | |")
     for what, target, path in (
         ("Prometheus, a scrape of Envoy itself", envoy.admin, "/stats/prometheus"),
@@ -177,10 +198,9 @@ def others(runs, directory, envoy, table):
             with killed(Prometheus(directory, [], jobs=jobs)) as prometheus:
                 wait_for("a scrape", lambda: prometheus.value("scrape_samples_scraped"), 60)
                 time.sleep(6)  # The second one still makes series.
-                count = 4
-                values = measured(count, lambda: time.sleep(5), prometheus, envoy)
-                table.row(f"{what} ({prometheus.value('scrape_samples_scraped'):,.0f} samples)", values[0])
-                table.row("Envoy, meanwhile" if target else "Envoy, meanwhile, polled once", values[1])
+                owns, (own, envoys) = table.beside(4, lambda: time.sleep(5), prometheus, envoy)
+                table.row(f"{what} ({prometheus.value('scrape_samples_scraped'):,.0f} samples)", own, owns)
+                table.row("Envoy, meanwhile" if target else "Envoy, meanwhile, polled once", envoys, owns)
                 print(f"| resident memory of Prometheus | {memory(prometheus):.0f} MB | | |")
 
 
