@@ -164,17 +164,24 @@ def draw_timeseries(axes, panel, source):
     else:
         for number, (name, points) in enumerate(lines):
             color = COLORS[number % len(COLORS)]
-            axes.plot(points.keys(), points.values(), color=color, linewidth=1.1, label=name)
-            axes.fill_between(points.keys(), list(points.values()), color=color, alpha=0.07)
+            # A line ends where there are no numbers, as Grafana's does.
+            step, times = (source.end - source.start) / STEPS, sorted(points)
+            for before, after in zip(times, times[1:]):
+                if after - before > 1.5 * step:
+                    points[before + step] = math.nan
+            times = sorted(points)
+            axes.plot(times, [points[at] for at in times], color=color, linewidth=1.1, label=name)
+            axes.fill_between(times, [points[at] for at in times], color=color, alpha=0.07)
     axes.set_ylim(bottom=min(0, axes.get_ylim()[0]), top=defaults.get("max"))
-    if max(max(points.values()) for _, points in lines) == 0:
+    if max(value for _, points in lines for value in points.values() if not math.isnan(value)) == 0:
         axes.set_ylim(0, 1)
     handles, labels = axes.get_legend_handles_labels()
     # As many columns as the panel has room for.
     room, longest = 11 * panel["gridPos"]["w"], max(map(len, labels))
     wide = max(1 if len(labels) <= 3 else 2, min(room // (longest + 8), 3))
-    shown = axes.legend(handles[:3 * wide], [label[:room // wide - 8] for label in labels], loc="upper center", bbox_to_anchor=(0.5, -0.1),
-                        ncol=wide, fontsize=6.5, frameon=False, handlelength=1.1, columnspacing=1.0)
+    small = longest > room // wide - 8
+    shown = axes.legend(handles[:3 * wide], [label[:room // wide - 3] for label in labels], loc="upper center", bbox_to_anchor=(0.5, -0.1),
+                        ncol=wide, fontsize=5.5 if small else 6.5, frameon=False, handlelength=1.1, columnspacing=1.0)
     for text in shown.get_texts():
         text.set_color(TEXT)
 
