@@ -35,15 +35,18 @@ VARIABLES = {
 EVERYWHERE = ("job", "instance", "target")
 
 
-def selectors(scope, names, variables=()):
-    """The matchers of a scope on a dashboard with these variables."""
+def selectors(scope, names, source=None):
+    """The matchers of a scope on a dashboard, by the variables that it has."""
+    variables = (source or {}).get("variables", ())
     parts = [f'{name}=~"${name}"' for name in EVERYWHERE if name != "target" or scope != "process"]
     if scope == "http":
         # Envoy's admin interface is one as well; what reads it is no traffic.
         parts.append(f'{names.labels["hcm"]}!="admin"')
     name = {"http": "hcm"}.get(scope, scope)
     if name in variables and name not in EVERYWHERE:
-        parts.append(f'{names.labels[name]}=~"${name}"')
+        # A series may be of several clusters, with commas between them: it is found by each.
+        pattern = f"(.*,)?(${name})(,.*)?" if name in source.get("several", ()) else f"${name}"
+        parts.append(f'{names.labels[name]}=~"{pattern}"')
     return ",".join(parts)
 
 
@@ -197,7 +200,7 @@ def uid(name, profile):
 
 
 def dashboard(name, source, profile):
-    names = Names(profile, lambda scope, names: selectors(scope, names, source.get("variables", ())), WINDOW)
+    names = Names(profile, lambda scope, names: selectors(scope, names, source), WINDOW)
     return {
         "uid": uid(name, profile), "title": source["title"] + ("" if profile == "native" else f" ({profile})"),
         "description": " ".join(source["description"].split()), "tags": ["envoy", "envoy-exporter", profile],

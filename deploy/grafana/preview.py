@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Draws a dashboard from what a Prometheus answers to its queries, for the documentation: no Grafana is needed.
 
-    pip install matplotlib
+    pip install matplotlib pillow
     preview.py http://127.0.0.1:9090 overview clusters --out docs/images
 
 It is a likeness, not Grafana: panels, legends and units are the dashboard's, fonts and colors are close.
@@ -45,8 +45,10 @@ def in_unit(value, unit):
         return "no data"
     if unit == "percentunit":
         return f"{value * 100:.3g} %"
-    if unit in ("bytes", "Bps"):
-        return scaled(value, 1024, ["B", "KiB", "MiB", "GiB"]) + ("/s" if unit == "Bps" else "")
+    if unit == "bytes":
+        return scaled(value, 1024, ["B", "KiB", "MiB", "GiB"])
+    if unit == "Bps":
+        return scaled(value, 1000, ["B/s", "kB/s", "MB/s", "GB/s"])
     if unit in ("s", "ms", "dtdurations"):
         value = value / 1000 if unit == "ms" else value
         for name, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1), ("ms", 0.001)):
@@ -67,7 +69,7 @@ class Source:
 
     def ask(self, query, instant=False):
         query = query.replace("$__rate_interval", self.window).replace("$job", self.job)
-        query = re.sub(r'"\$\w+"', lambda match: match[0] if re.fullmatch(r'"\$\d"', match[0]) else '".*"', query)
+        query = re.sub(r'"(?:\(\.\*,\)\?\()?\$\w+(?:\)\(,\.\*\)\?)?"', lambda match: match[0] if re.fullmatch(r'"\$\d"', match[0]) else '".*"', query)
         times = {"time": self.end} if instant else {
             "start": self.start, "end": self.end, "step": (self.end - self.start) / STEPS}
         path = "query" if instant else "query_range"
@@ -162,15 +164,24 @@ def draw_timeseries(axes, panel, source):
     else:
         for number, (name, points) in enumerate(lines):
             color = COLORS[number % len(COLORS)]
-            axes.plot(points.keys(), points.values(), color=color, linewidth=1.1, label=name)
-            axes.fill_between(points.keys(), list(points.values()), color=color, alpha=0.07)
+            # A line ends where there are no numbers, as Grafana's does.
+            step, times = (source.end - source.start) / STEPS, sorted(points)
+            for before, after in zip(times, times[1:]):
+                if after - before > 1.5 * step:
+                    points[before + step] = math.nan
+            times = sorted(points)
+            axes.plot(times, [points[at] for at in times], color=color, linewidth=1.1, label=name)
+            axes.fill_between(times, [points[at] for at in times], color=color, alpha=0.07)
     axes.set_ylim(bottom=min(0, axes.get_ylim()[0]), top=defaults.get("max"))
-    if max(max(points.values()) for _, points in lines) == 0:
+    if max(value for _, points in lines for value in points.values() if not math.isnan(value)) == 0:
         axes.set_ylim(0, 1)
     handles, labels = axes.get_legend_handles_labels()
-    wide = 2 if max(map(len, labels)) > 22 else 3
-    shown = axes.legend(handles[:3 * wide], [label[:38] for label in labels], loc="upper center", bbox_to_anchor=(0.5, -0.1),
-                        ncol=wide, fontsize=6.5, frameon=False, handlelength=1.1, columnspacing=1.0)
+    # As many columns as the panel has room for.
+    room, longest = 11 * panel["gridPos"]["w"], max(map(len, labels))
+    wide = max(1 if len(labels) <= 3 else 2, min(room // (longest + 8), 3))
+    small = longest > room // wide - 8
+    shown = axes.legend(handles[:3 * wide], [label[:room // wide - 3] for label in labels], loc="upper center", bbox_to_anchor=(0.5, -0.1),
+                        ncol=wide, fontsize=5.5 if small else 6.5, frameon=False, handlelength=1.1, columnspacing=1.0)
     for text in shown.get_texts():
         text.set_color(TEXT)
 

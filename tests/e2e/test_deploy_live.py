@@ -56,7 +56,7 @@ def dashboards(profile):
 def substituted(query, job):
     """A query with every variable as Grafana would have it with `All` chosen, but one job."""
     query = query.replace("$__rate_interval", "10s").replace("$__interval", "1s").replace("$job", job)
-    query = re.sub(r'"\$(instance|target|cluster|hcm|listener)"', '".*"', query)
+    query = re.sub(r'\$(instance|target|cluster|hcm|listener)\b', '.*', query)
     assert "$" not in re.sub(r'"\$1"', "", query), query
     return query
 
