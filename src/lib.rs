@@ -20,6 +20,7 @@
 //! | [`work`] | a function | its result, from a thread for such work |
 //! | [`yaml`] | YAML text | typed values, or every mistake with its place |
 //! | [`secret`] | a password | the same, not to be shown |
+//! | [`logfmt`] | lines of the log | the same, as strict readers take them |
 //! | [`files`] | paths | bounded contents, and whether they have changed |
 //! | [`negotiate`] | `Accept`, `Accept-Encoding` | format and encoding of a scrape |
 //! | [`relabel`] | the labels of a series | the same relabeled, or nothing |
@@ -69,6 +70,7 @@ pub mod family;
 pub mod files;
 pub mod foreign;
 pub mod histogram;
+pub mod logfmt;
 pub mod mapping;
 pub mod merge;
 pub mod names;

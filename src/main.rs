@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use envoy_exporter::app;
 use envoy_exporter::cli::{Cli, Flags, LogFormat};
+use envoy_exporter::logfmt::JsonEscapes;
 use envoy_exporter::web::systemd::Inherited;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -52,7 +53,7 @@ fn start_logging(flags: &Flags) {
             .with(
                 tracing_logfmt::builder()
                     .layer()
-                    .with_writer(std::io::stderr),
+                    .with_writer(|| JsonEscapes(std::io::stderr())),
             )
             .init(),
         LogFormat::Json => registry

@@ -16,6 +16,7 @@ const LAYERS: [&[&str]; 16] = [
         "work",
         "files",
         "secret",
+        "logfmt",
         "sockets",
     ],
     &["histogram", "relabel"],
