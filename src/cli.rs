@@ -152,7 +152,7 @@ pub struct Flags {
     )]
     pub filter: Option<String>,
 
-    /// Profile (`native`, `standard`, `basic`) or mapping table; may be repeated, later ones override earlier ones [default: native]
+    /// Profile (`native`, `standard`, `basic`, `kuscia`) or mapping table; may be repeated, later ones override earlier ones [default: native]
     #[arg(
         long = "mapping",
         env = "ENVOY_EXPORTER_MAPPING",
