@@ -68,6 +68,12 @@ pub enum Error {
          namespace of the proxy"
     )]
     Elsewhere,
+    /// The proxy's user is not known here, and looks like every other that is not.
+    #[error(
+        "the proxy's user cannot be told from others in this user namespace; under systemd, \
+         PrivateUsers=no is needed"
+    )]
+    Users,
     /// The collector panicked.
     #[error("the collector panicked; this is a fault of the exporter")]
     Panicked,
@@ -87,7 +93,7 @@ impl Error {
                 sockets::Error::Malformed(_) => Outcome::Decode,
                 sockets::Error::Timeout => Outcome::Timeout,
             },
-            Self::Elsewhere => Outcome::Connect,
+            Self::Elsewhere | Self::Users => Outcome::Connect,
             Self::Panicked => Outcome::Internal,
         }
     }

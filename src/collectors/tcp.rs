@@ -132,7 +132,31 @@ fn users(places: &Places, dump: &Dump) -> Result<HashSet<u32>, Error> {
     if users.is_empty() && places.has_own() {
         return Err(Error::Elsewhere);
     }
+    if users.contains(&UNKNOWN_USER) && !is_mapped(UNKNOWN_USER, &user_map()) {
+        return Err(Error::Users);
+    }
     Ok(users)
+}
+
+/// As whom the kernel shows each user that this user namespace does not know.
+const UNKNOWN_USER: u32 = 65534;
+
+/// The users that this user namespace knows, as lines of first one inside, first one outside, and how
+/// many. Where there are no such namespaces, all are known.
+fn user_map() -> String {
+    let all = || "0 0 4294967295".to_owned();
+    std::fs::read_to_string("/proc/self/uid_map").unwrap_or_else(|_| all())
+}
+
+fn is_mapped(user: u32, map: &str) -> bool {
+    map.lines().any(|line| {
+        let mut numbers = line.split_ascii_whitespace().map(str::parse::<u64>);
+        let (first, count) = (numbers.next(), numbers.nth(1));
+        let (Some(Ok(first)), Some(Ok(count))) = (first, count) else {
+            return false;
+        };
+        (first..first.saturating_add(count)).contains(&user.into())
+    })
 }
 
 /// Runs on a thread for such work.
@@ -203,6 +227,27 @@ fn endpoints(cluster: &Cluster<'_>, places: &mut Places) {
             let mut opened = host.stats.iter().filter(|stat| stat.name == "cx_total");
             let is_used = opened.any(|stat| stat.value() > 0);
             places.endpoint(&name, &host.hostname, address, is_used);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_of_a_namespace() {
+        for (map, known) in [
+            ("         0          0 4294967295\n", true),
+            ("0 100000 65536\n", true),
+            ("0 100000 65534\n", false),
+            ("0 1000 1\n65534 65534 1\n", true),
+            ("1000 1000 1\n", false),
+            ("65535 0 10", false),
+            ("", false),
+            ("what else", false),
+        ] {
+            assert_eq!(is_mapped(UNKNOWN_USER, map), known, "{map:?}");
         }
     }
 }

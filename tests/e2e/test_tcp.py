@@ -321,6 +321,22 @@ def test_netlink_that_is_forbidden_is_an_error_of_the_collector_alone(newest_env
     assert "envoy_tcp_info_sockets" not in done.stdout and "envoy_cluster_upstream_cx_total" in done.stdout
 
 
+def test_users_that_cannot_be_told_apart_are_an_error(newest_envoy, tmp_path):
+    # In a user namespace without a map every user looks like the same one. The program's folder may be closed to it.
+    public = Path(tempfile.mkdtemp(dir="/tmp"))
+    try:
+        public.chmod(0o755)
+        shutil.copy(program(), public / "exporter")
+        done = subprocess.run(
+            ["unshare", "--user", public / "exporter", "once", "--envoy.admin-address", newest_envoy.admin, ON],
+            capture_output=True, text=True, timeout=60, check=False, cwd="/")
+    finally:
+        shutil.rmtree(public)
+    assert done.returncode == 0, done.stderr
+    assert "the proxy's user cannot be told from others" in done.stderr and "outcome=connect" in done.stderr
+    assert "envoy_tcp_info_sockets" not in done.stdout and "envoy_cluster_upstream_cx_total" in done.stdout
+
+
 def test_a_limit_is_counted(apart, children, tmp_path):
     config = tmp_path / "limit.yaml"
     config.write_text("collectors: {tcp: true}\nlimits: {tcp_sockets: 1}\n")
