@@ -18,6 +18,7 @@
 //! | [`histogram`] | Envoy's log-linear bins | count, sum, cumulative buckets |
 //! | [`sockets`] | what the kernel says over netlink | TCP sockets, one by one |
 //! | [`work`] | a function | its result, from a thread for such work |
+//! | [`demand`] | a reader who asks, a timer | when to poll |
 //! | [`yaml`] | YAML text | typed values, or every mistake with its place |
 //! | [`secret`] | a password | the same, not to be shown |
 //! | [`logfmt`] | lines of the log | the same, as strict readers take them |
@@ -63,6 +64,7 @@ pub mod collectors;
 pub mod config;
 pub mod coverage;
 pub mod decode;
+pub mod demand;
 pub mod demo;
 pub mod explain;
 pub mod exposition;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use futures_util::FutureExt as _;
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use super::{HEADER, Options, SourceUrl};
+use crate::demand::{Demand, Polls};
 use crate::foreign::{self, Dialect, Exposition, Refused};
 use crate::snapshot::{DropReason, Snapshot};
 use crate::telemetry::{Outcome, SourceFigures, Telemetry};
@@ -75,6 +75,16 @@ pub struct View {
     polling: bool,
 }
 
+impl Polls for View {
+    fn polls(&self) -> u64 {
+        self.polls
+    }
+
+    fn is_polling(&self) -> bool {
+        self.polling
+    }
+}
+
 /// A successful poll of a source.
 #[derive(Clone, Debug)]
 pub struct Last {
@@ -97,7 +107,7 @@ pub struct Last {
 pub struct Handle {
     options: Arc<Options>,
     view: watch::Receiver<View>,
-    demand: Arc<Notify>,
+    demand: Demand,
 }
 
 impl Handle {
@@ -135,16 +145,7 @@ impl Handle {
     /// Waits for a poll that ends after now. Readers that wait at the same time share one. False when
     /// there is none to come: the task is gone.
     pub async fn polled(&self) -> bool {
-        let mut view = self.view.clone();
-        let before = {
-            let now = view.borrow_and_update();
-            // Asked for while a poll cannot begin, so that the one which answers this demand finds it.
-            if !now.polling {
-                self.demand.notify_one();
-            }
-            now.polls
-        };
-        view.wait_for(|view| view.polls > before).await.is_ok()
+        self.demand.polled(&self.view).await
     }
 }
 
@@ -171,7 +172,7 @@ impl Task {
             handle: Handle {
                 options: Arc::new(options),
                 view,
-                demand: Arc::new(Notify::new()),
+                demand: Demand::default(),
             },
             client,
             publish,
@@ -186,23 +187,11 @@ impl Task {
 
     /// Polls until the task is dropped.
     pub async fn run(mut self) {
+        let is_first_over = self.publish.borrow().polls > 0;
         let interval = self.handle.options.interval;
-        let mut ticks = (!interval.is_zero()).then(|| {
-            let mut ticks = tokio::time::interval(interval);
-            // A poll that took longer than the interval is not made up for.
-            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            if self.publish.borrow().polls > 0 {
-                ticks.reset();
-            }
-            ticks
-        });
+        let mut times = self.handle.demand.times(interval, is_first_over);
         loop {
-            match &mut ticks {
-                Some(ticks) => {
-                    ticks.tick().await;
-                }
-                None => self.handle.demand.notified().await,
-            }
+            times.next().await;
             self.poll().await;
         }
     }
@@ -210,8 +199,7 @@ impl Task {
     /// Polls once and publishes the outcome.
     pub async fn poll(&mut self) {
         self.publish.send_modify(|view| view.polling = true);
-        // This poll answers all that was asked for until now; what is left of it calls for no other.
-        let _ = self.handle.demand.notified().now_or_never();
+        self.handle.demand.answer();
         let start = Instant::now();
         let timeout = self.handle.options.timeout;
         let read = tokio::time::timeout(timeout, self.read()).await;

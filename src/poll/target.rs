@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use futures_util::FutureExt as _;
-use tokio::sync::{Mutex, Notify, watch};
+use tokio::sync::{Mutex, watch};
 
 use super::Poller;
 use crate::collectors::{Name, Run};
+use crate::demand::{Demand, Polls};
 use crate::snapshot::{DropReason, Report, Snapshot};
 use crate::telemetry::{Outcome, PollFigures, Telemetry};
 
@@ -21,6 +21,16 @@ pub struct View {
     /// How many polls have ended.
     pub polls: u64,
     polling: bool,
+}
+
+impl Polls for View {
+    fn polls(&self) -> u64 {
+        self.polls
+    }
+
+    fn is_polling(&self) -> bool {
+        self.polling
+    }
 }
 
 /// A successful poll.
@@ -80,7 +90,7 @@ pub struct Handle {
     stale_after: Duration,
     on_demand: bool,
     view: watch::Receiver<View>,
-    demand: Arc<Notify>,
+    demand: Demand,
     /// Held while the target is asked.
     turn: Arc<Mutex<()>>,
 }
@@ -130,16 +140,7 @@ impl Handle {
     /// Waits for a poll that ends after now. Readers that wait at the same time share one. False when
     /// there is none to come: the task is gone.
     pub async fn polled(&self) -> bool {
-        let mut view = self.view.clone();
-        let before = {
-            let now = view.borrow_and_update();
-            // Asked for while a poll cannot begin, so that the one which answers this demand finds it.
-            if !now.polling {
-                self.demand.notify_one();
-            }
-            now.polls
-        };
-        view.wait_for(|view| view.polls > before).await.is_ok()
+        self.demand.polled(&self.view).await
     }
 }
 
@@ -196,7 +197,7 @@ impl Task {
             stale_after: schedule.stale_after,
             on_demand: schedule.interval.is_zero(),
             view,
-            demand: Arc::new(Notify::new()),
+            demand: Demand::default(),
             turn: Arc::default(),
         };
         Self {
@@ -253,22 +254,11 @@ impl Task {
 
     /// Polls until the task is dropped.
     pub async fn run(mut self) {
-        let mut ticks = (!self.schedule.interval.is_zero()).then(|| {
-            let mut ticks = tokio::time::interval(self.schedule.interval);
-            // A poll that took longer than the interval is not made up for.
-            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            if self.publish.borrow().polls > 0 {
-                ticks.reset();
-            }
-            ticks
-        });
+        let is_first_over = self.publish.borrow().polls > 0;
+        let demand = &self.handle.demand;
+        let mut times = demand.times(self.schedule.interval, is_first_over);
         loop {
-            match &mut ticks {
-                Some(ticks) => {
-                    ticks.tick().await;
-                }
-                None => self.handle.demand.notified().await,
-            }
+            times.next().await;
             self.poll().await;
         }
     }
@@ -276,8 +266,7 @@ impl Task {
     /// Polls once and publishes the outcome.
     pub async fn poll(&mut self) {
         self.publish.send_modify(|view| view.polling = true);
-        // This poll answers all that was asked for until now; what is left of it calls for no other.
-        let _ = self.handle.demand.notified().now_or_never();
+        self.handle.demand.answer();
         let turn = Arc::clone(&self.handle.turn);
         let _turn = turn.lock().await;
         let start = Instant::now();

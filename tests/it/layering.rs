@@ -17,6 +17,7 @@ const LAYERS: [&[&str]; 16] = [
         "files",
         "secret",
         "logfmt",
+        "demand",
         "sockets",
     ],
     &["histogram", "relabel"],
