@@ -129,6 +129,10 @@ fn histogram(mut series: Series) -> Result<Made, Wrong> {
     if series.count.is_some_and(|count| count != infinity) {
         return Err(of("a count that is not that of the bucket +Inf"));
     }
+    // OpenMetrics has histograms without these, and other readers take none for one.
+    let (Some(sum), Some(_)) = (series.sum, series.count) else {
+        return Ok(Made::Loose);
+    };
     let Amount::Whole(count) = infinity else {
         return Ok(Made::Loose);
     };
@@ -141,12 +145,8 @@ fn histogram(mut series: Series) -> Result<Made, Wrong> {
     }
     Ok(Made::Value(Distribution {
         count,
-        sum: series.sum.map(Amount::as_f64).unwrap_or_default(),
-        parts: Parts {
-            infinity: true,
-            sum: series.sum.is_some(),
-            count: series.count.is_some(),
-        },
+        sum: sum.as_f64(),
+        parts: Parts::ALL,
         buckets,
         percentiles: Vec::new(),
     }))

@@ -383,10 +383,21 @@ fn families_that_contradict_themselves_are_left_out_alone() {
 fn a_name_belongs_to_one_family() {
     check(
         Dialect::Text,
-        "# TYPE h histogram\nh_bucket{le=\"+Inf\"} 1\n# TYPE h_count gauge\nh_count 1\n",
-        "# HELP h Not described where it comes from.\n# TYPE h histogram\nh_bucket{le=\"+Inf\"} 1\nrefused: h_count (1): conflict: \
-         'h' before it has samples of that name\n",
+        "# TYPE h histogram\nh_bucket{le=\"+Inf\"} 1\nh_sum 2\nh_count 1\n# TYPE h_count gauge\nh_count{a=\"b\"} 1\n",
+        "# HELP h Not described where it comes from.\n# TYPE h histogram\nh_bucket{le=\"+Inf\"} 1\nh_sum 2\nh_count 1\n\
+         refused: h_count (1): conflict: 'h' before it has samples of that name\n",
     );
+}
+
+#[test]
+fn a_histogram_without_sum_or_count_is_numbers() {
+    let bucket = "# HELP h_bucket Not described where it comes from.\n# TYPE h_bucket untyped\nh_bucket{le=\"+Inf\"} 1\n";
+    for more in ["", "h_sum 2\n", "h_count 1\n"] {
+        let text = format!("# TYPE h histogram\nh_bucket{{le=\"+Inf\"}} 1\n{more}");
+        let got = shown(&text, Dialect::Text, &Labels::new());
+        assert!(got.starts_with(bucket), "{got}");
+        assert!(got.ends_with(more) && !got.contains("refused"), "{got}");
+    }
 }
 
 #[test]
