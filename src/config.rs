@@ -37,6 +37,7 @@ use file::{File, FileHistograms, FileLimits, FilePoll};
 use targets::Common;
 
 pub use units::{parse_duration, parse_regex, parse_size};
+use units::{resolve_body, resolve_count};
 
 /// The target's name where none is given.
 pub const DEFAULT_TARGET: &str = "envoy";
@@ -403,16 +404,7 @@ fn resolve_limits(
     problems: &mut Vec<Problem>,
 ) -> (u64, Limits, CollectorBounds) {
     let mut count = |key: &str, written: &Option<Placed<String>>, default: usize| {
-        let Some(written) = written else {
-            return default;
-        };
-        let count = written.value.parse().ok().filter(|count| *count > 0);
-        count.unwrap_or_else(|| {
-            let value = &written.value;
-            let reason = format!("limits.{key}: '{value}' is no whole number above 0");
-            problems.push(written.problem(reason));
-            default
-        })
+        resolve_count(key, written.as_ref(), default, problems)
     };
     let default = Limits::default();
     let limits = Limits {
@@ -437,12 +429,8 @@ fn resolve_limits(
         endpoints: count("endpoints", &file.endpoints, endpoints),
         tcp_sockets: count("tcp_sockets", &file.tcp_sockets, tcp_sockets),
     };
-    let body = file.body.as_ref().and_then(|written| {
-        parse_size(&written.value)
-            .map_err(|reason| problems.push(written.problem(format!("limits.body: {reason}"))))
-            .ok()
-    });
-    (body.unwrap_or(DEFAULT_BODY_LIMIT), limits, bounds)
+    let body = resolve_body(file.body.as_ref(), DEFAULT_BODY_LIMIT, problems);
+    (body, limits, bounds)
 }
 
 /// What the mapping is made of. Each source is the name of a profile or the path of a table, and

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::file::FilePoll;
+use super::resolve_poll;
 use super::targets::Common;
-use super::{parse_size, resolve_poll};
+use super::units::{resolve_body, resolve_count};
 use crate::foreign::Bounds;
 use crate::merge::{self, LABEL, Options, SourceUrl};
 use crate::names::{self, Labels};
@@ -125,16 +126,7 @@ fn labels(written: &FileSource, problems: &mut Vec<Problem>) -> Labels {
 fn resolve_limits(file: &FileSourceLimits, problems: &mut Vec<Problem>) -> (u64, Bounds) {
     let default = Limits::default();
     let mut count = |key: &str, written: &Option<Placed<String>>, default: usize| {
-        let Some(written) = written else {
-            return default;
-        };
-        let count = written.value.parse().ok().filter(|count| *count > 0);
-        count.unwrap_or_else(|| {
-            let value = &written.value;
-            let reason = format!("limits.{key}: '{value}' is no whole number above 0");
-            problems.push(written.problem(reason));
-            default
-        })
+        resolve_count(key, written.as_ref(), default, problems)
     };
     let bounds = Bounds {
         series: count("series", &file.series, merge::SERIES),
@@ -145,10 +137,6 @@ fn resolve_limits(file: &FileSourceLimits, problems: &mut Vec<Problem>) -> (u64,
         ),
         labels: count("labels_per_series", &file.labels_per_series, default.labels),
     };
-    let body = file.body.as_ref().and_then(|written| {
-        parse_size(&written.value)
-            .map_err(|reason| problems.push(written.problem(format!("limits.body: {reason}"))))
-            .ok()
-    });
-    (body.unwrap_or(merge::BODY), bounds)
+    let body = resolve_body(file.body.as_ref(), merge::BODY, problems);
+    (body, bounds)
 }

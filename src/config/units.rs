@@ -1,8 +1,10 @@
-//! Durations, sizes and regular expressions as people write them.
+//! Durations, sizes, counts and regular expressions as people write them.
 
 use std::time::Duration;
 
 use regex::Regex;
+
+use crate::yaml::{Placed, Problem};
 
 /// Reads a duration as humantime has it, without its months and years: `1M` is a month there and
 /// a slip elsewhere.
@@ -48,6 +50,39 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
         .and_then(|number| number.checked_mul(scale))
         .filter(|size| *size > 0)
         .ok_or_else(|| format!("'{text}' is not a size like 64KiB or 256MiB"))
+}
+
+/// A limit that is a number.
+pub(super) fn resolve_count(
+    key: &str,
+    written: Option<&Placed<String>>,
+    default: usize,
+    problems: &mut Vec<Problem>,
+) -> usize {
+    let Some(written) = written else {
+        return default;
+    };
+    let count = written.value.parse().ok().filter(|count| *count > 0);
+    count.unwrap_or_else(|| {
+        let value = &written.value;
+        let reason = format!("limits.{key}: '{value}' is no whole number above 0");
+        problems.push(written.problem(reason));
+        default
+    })
+}
+
+/// The limit on a body.
+pub(super) fn resolve_body(
+    written: Option<&Placed<String>>,
+    default: u64,
+    problems: &mut Vec<Problem>,
+) -> u64 {
+    let parsed = written.map(|written| {
+        parse_size(&written.value).map_err(|reason| {
+            problems.push(written.problem(format!("limits.body: {reason}")));
+        })
+    });
+    parsed.and_then(Result::ok).unwrap_or(default)
 }
 
 #[cfg(test)]
