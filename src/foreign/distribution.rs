@@ -6,7 +6,7 @@ use super::group::{Group, Taken, Wrong, described, loose};
 use super::line::{Kind, amount};
 use crate::family::FamilyType;
 use crate::names::Labels;
-use crate::snapshot::{Amount, Distribution, MadeFamily, MadeSeries, Parts};
+use crate::snapshot::{Amount, Distribution, MadeFamily, MadeSeries};
 
 /// The samples of one series.
 #[derive(Default)]
@@ -146,7 +146,6 @@ fn histogram(mut series: Series) -> Result<Made, Wrong> {
     Ok(Made::Value(Distribution {
         count,
         sum: sum.as_f64(),
-        parts: Parts::ALL,
         buckets,
         percentiles: Vec::new(),
     }))
@@ -180,7 +179,6 @@ fn summary(series: &Series) -> Result<Made, Wrong> {
     Ok(Made::Value(Distribution {
         count,
         sum: sum.as_f64(),
-        parts: Parts::ALL,
         buckets: Vec::new(),
         percentiles,
     }))

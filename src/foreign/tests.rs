@@ -478,7 +478,7 @@ fn content_types() {
 
 /// Families as others could have them: what is written of them is read back the same.
 fn families() -> impl Strategy<Value = Vec<MadeFamily>> {
-    use crate::snapshot::{Amount, Distribution, MadeSeries, Parts};
+    use crate::snapshot::{Amount, Distribution, MadeSeries};
     let value = prop_oneof![
         any::<u64>().prop_map(Amount::Whole),
         (0_u64..10).prop_map(Amount::Whole),
@@ -513,7 +513,6 @@ fn families() -> impl Strategy<Value = Vec<MadeFamily>> {
             Distribution {
                 count: count + more,
                 sum,
-                parts: Parts::ALL,
                 buckets,
                 percentiles: Vec::new(),
             }

@@ -52,8 +52,6 @@ pub struct Distribution {
     pub count: u64,
     /// Their sum.
     pub sum: f64,
-    /// Which samples there are besides buckets with a bound; all of them for a summary.
-    pub parts: Parts,
     /// Bound, its text and the samples at or below it, rising and without `+Inf`.
     pub buckets: Vec<(f64, Box<str>, u64)>,
     /// Percents and their values.
@@ -183,7 +181,7 @@ impl Assembly {
             block: self.blocks.intern(block),
             bounds: number(self.bounds.len() - 1),
             first_bucket,
-            parts: value.parts,
+            parts: Parts::ALL,
         });
         self.histograms.totals.push((value.count, value.sum));
         self.histograms.percentiles.push(value.percentiles.into());
@@ -238,7 +236,6 @@ mod tests {
                 Distribution {
                     count: 4,
                     sum: 1.5,
-                    parts: Parts::ALL,
                     buckets,
                     percentiles: Vec::new(),
                 },
