@@ -1,11 +1,61 @@
 //! The values of a snapshot: the numbers of each stat in the place that the layout gives it, and what
 //! is counted from the bins of histograms. Runs with every poll.
 
-use super::super::{Histograms, layout};
+use super::super::Histograms;
+use super::super::layout::{self, HistogramPlace, Layout};
 use super::{Builder, Stat};
+use crate::family::Factor;
 use crate::histogram::native::{self, NativeHistogram};
 use crate::histogram::{self, Generation, Maths};
 use crate::mapping::table::Join;
+
+impl Histograms {
+    /// Adds count, sum and buckets to what stands in a place: several may be joined there.
+    pub(super) fn add(
+        &mut self,
+        at: usize,
+        place: &HistogramPlace,
+        (more, more_sum): (u64, f64),
+        buckets: &[u64],
+    ) {
+        if let Some((count, sum)) = self.totals.get_mut(at) {
+            *count = count.saturating_add(more);
+            *sum += more_sum;
+        }
+        let start = place.first_bucket as usize;
+        let target = self.buckets.get_mut(start..start + buckets.len());
+        for (target, count) in target.into_iter().flatten().zip(buckets) {
+            *target = target.saturating_add(*count);
+        }
+    }
+}
+
+/// A native histogram for each place, also those of summaries, made of what is joined there. What is
+/// placed is sorted by its place.
+pub(super) fn natives<T>(
+    layout: &Layout,
+    placed: &[(u32, T)],
+    mut joined: impl FnMut(&[(u32, T)], Factor, &native::Options) -> NativeHistogram,
+) -> Vec<NativeHistogram> {
+    let mut made = Vec::with_capacity(layout.histograms.len());
+    for family in &layout.families {
+        if !family.family_type.is_distribution() {
+            continue;
+        }
+        let options = native::Options {
+            mul: f64::from(family.factor.mul),
+            div: f64::from(family.factor.div),
+            ..native::Options::default()
+        };
+        for slot in family.series.clone().map(layout::number) {
+            let start = placed.partition_point(|(at, _)| *at < slot);
+            let (_, from) = placed.split_at(start);
+            let (here, _) = from.split_at(from.partition_point(|(at, _)| *at == slot));
+            made.push(joined(here, family.factor, &options));
+        }
+    }
+    made
+}
 
 impl Builder {
     pub(super) fn scalars(&self) -> Vec<u64> {
@@ -62,30 +112,15 @@ impl Builder {
             .collect();
         placed.sort_by_key(|(slot, _)| *slot);
         let generation = self.generation.unwrap_or(Generation::Current);
-        let mut made = Vec::with_capacity(self.layout.histograms.len());
         let mut parts = Vec::new();
-        for family in &self.layout.families {
-            if !family.family_type.is_distribution() {
-                continue;
-            }
-            let options = native::Options {
-                mul: f64::from(family.factor.mul),
-                div: f64::from(family.factor.div),
-                ..native::Options::default()
-            };
-            for slot in family.series.clone().map(layout::number) {
-                parts.clear();
-                let start = placed.partition_point(|(at, _)| *at < slot);
-                let here = placed.iter().skip(start);
-                let here = here.take_while(|(at, _)| *at == slot);
-                parts.extend(here.map(|(_, value)| {
-                    let scale = value.scale;
-                    (value.bins.as_slice(), Maths { generation, scale })
-                }));
-                made.push(native::joined(&parts, &options, None));
-            }
-        }
-        made
+        natives(&self.layout, &placed, |here, _, options| {
+            parts.clear();
+            parts.extend(here.iter().map(|(_, value)| {
+                let scale = value.scale;
+                (value.bins.as_slice(), Maths { generation, scale })
+            }));
+            native::joined(&parts, options, None)
+        })
     }
 
     /// The percentiles of each place, where any summary is wanted. None are joined there.
@@ -128,17 +163,7 @@ impl Builder {
                 scale: stat.value.scale,
             };
             let totals = histogram::buckets(&stat.value.bins, bounds, maths, &mut buckets);
-            // Several may be joined in one place.
-            if let Some((count, sum)) = values.totals.get_mut(slot) {
-                *count = count.saturating_add(totals.count);
-                *sum += totals.sum;
-            }
-            let start = place.first_bucket as usize;
-            if let Some(target) = values.buckets.get_mut(start..start + bounds.len()) {
-                for (target, count) in target.iter_mut().zip(&buckets) {
-                    *target = target.saturating_add(*count);
-                }
-            }
+            values.add(slot, place, (totals.count, totals.sum), &buckets);
         }
         values
     }

@@ -6,7 +6,8 @@ use super::{Collected, Form};
 use crate::histogram::native::{self, NativeHistogram};
 use crate::histogram::whole::Counted;
 use crate::histogram::{Generation, Maths, Scale};
-use crate::snapshot::{Histograms, layout};
+use crate::snapshot::Histograms;
+use crate::snapshot::builder::values::natives;
 
 /// By which the bins of a native histogram are taken; its sum is not made of them.
 const MATHS: Maths = Maths {
@@ -50,16 +51,7 @@ impl Collected {
             };
             let bounds = self.layout.bounds(place.bounds);
             let total = counted.buckets(bounds, &mut buckets);
-            // Several may be joined in one place.
-            if let Some((count, sum)) = values.totals.get_mut(at) {
-                *count = count.saturating_add(total);
-                *sum += counted.sum;
-            }
-            let start = place.first_bucket as usize;
-            let target = values.buckets.get_mut(start..start + bounds.len());
-            for (target, count) in target.into_iter().flatten().zip(&buckets) {
-                *target = target.saturating_add(*count);
-            }
+            values.add(at, place, (total, counted.sum), &buckets);
         }
         values
     }
@@ -69,28 +61,13 @@ impl Collected {
         if !self.settings.native_histograms {
             return Vec::new();
         }
-        let mut made = Vec::with_capacity(self.layout.histograms.len());
-        for family in &self.layout.families {
-            if !family.family_type.is_distribution() {
-                continue;
-            }
-            let options = native::Options {
-                mul: f64::from(family.factor.mul),
-                div: f64::from(family.factor.div),
-                ..native::Options::default()
-            };
-            for slot in family.series.clone().map(layout::number) {
-                let start = placed.partition_point(|(at, _)| *at < slot);
-                let here = placed.iter().skip(start);
-                let here = here.take_while(|(at, _)| *at == slot);
-                let bins: Vec<_> = here.clone().map(|(_, of)| of.as_bins()).collect();
-                let parts: Vec<_> = bins.iter().map(|bins| (bins.as_slice(), MATHS)).collect();
-                let sum = here.fold(0.0, |sum, (_, of)| sum + of.sum);
-                let mut native = native::joined(&parts, &options, None);
-                native.sum = family.factor.apply(sum);
-                made.push(native);
-            }
-        }
-        made
+        natives(&self.layout, placed, |here, factor, options| {
+            let here = here.iter().map(|(_, of)| of);
+            let bins: Vec<_> = here.clone().map(|of| of.as_bins()).collect();
+            let parts: Vec<_> = bins.iter().map(|bins| (bins.as_slice(), MATHS)).collect();
+            let mut native = native::joined(&parts, options, None);
+            native.sum = factor.apply(here.fold(0.0, |sum, of| sum + of.sum));
+            native
+        })
     }
 }
