@@ -11,35 +11,76 @@ use tokio::time::{Interval, MissedTickBehavior};
 #[derive(Clone, Debug, Default)]
 pub struct Demand(Arc<Notify>);
 
-/// What a reader sees of polls.
-pub trait Polls {
-    /// How many have ended.
-    fn polls(&self) -> u64;
+/// What readers see of what is polled: a poll that succeeded brings an `L`.
+#[derive(Clone, Debug)]
+pub struct View<L> {
+    /// The last successful poll.
+    pub last: Option<L>,
+    /// What went wrong in the last poll, if something did.
+    pub error: Option<Arc<str>>,
+    /// How many polls have ended.
+    pub polls: u64,
+    polling: bool,
+}
 
-    /// Whether one is under way.
-    fn is_polling(&self) -> bool;
+impl<L> Default for View<L> {
+    fn default() -> Self {
+        Self {
+            last: None,
+            error: None,
+            polls: 0,
+            polling: false,
+        }
+    }
+}
+
+impl<L> View<L> {
+    /// A poll has ended; what a successful one brings takes the place of what is given back.
+    fn end(&mut self, outcome: Result<L, Arc<str>>) -> Option<L> {
+        self.polls += 1;
+        self.polling = false;
+        match outcome {
+            Ok(last) => {
+                self.error = None;
+                self.last.replace(last)
+            }
+            Err(error) => {
+                self.error = Some(error);
+                None
+            }
+        }
+    }
 }
 
 impl Demand {
     /// Waits for a poll that ends after now. Readers that wait at the same time share one. False when
     /// there is none to come: the task is gone.
-    pub async fn polled<V: Polls>(&self, view: &watch::Receiver<V>) -> bool {
+    pub async fn polled<L>(&self, view: &watch::Receiver<View<L>>) -> bool {
         let mut view = view.clone();
         let before = {
             let now = view.borrow_and_update();
             // Asked for while a poll cannot begin, so that the one which answers this demand finds it.
-            if !now.is_polling() {
+            if !now.polling {
                 self.0.notify_one();
             }
-            now.polls()
+            now.polls
         };
-        view.wait_for(|view| view.polls() > before).await.is_ok()
+        view.wait_for(|view| view.polls > before).await.is_ok()
     }
 
-    /// Says that a poll begins, once readers can see that: it answers all that was asked for until
-    /// now, and what is left of that calls for no other.
-    pub fn answer(&self) {
+    /// Shows that a poll begins. It answers all that was asked for until now, and what is left of that
+    /// calls for no other.
+    pub fn begin<L>(&self, publish: &watch::Sender<View<L>>) {
+        publish.send_modify(|view| view.polling = true);
         let _ = self.0.notified().now_or_never();
+    }
+
+    /// Shows how it ended.
+    pub fn end<L>(&self, publish: &watch::Sender<View<L>>, outcome: Result<L, Arc<str>>) {
+        let mut before = None;
+        publish.send_modify(|view| before = view.end(outcome));
+        // It may be large, and readers may look again by now.
+        drop(before);
     }
 
     /// The times of polls: from the start of one to the start of the next, or with zero when a reader

@@ -12,9 +12,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::demand::View;
 use crate::foreign::Refused;
 use crate::merge;
-use crate::poll::{Handle, LastPoll, View};
+use crate::poll::{Handle, LastPoll};
 use crate::snapshot::{DropReason, Report};
 
 use html::{STYLE, ago, count, escaped, escaped_query, size};
@@ -58,7 +59,7 @@ pub struct ConfigState {
 /// A target and what is known of it, for the time of one page.
 struct Seen<'p> {
     target: &'p Handle,
-    view: View,
+    view: View<LastPoll>,
     /// Of its last poll.
     report: Report,
 }
@@ -128,6 +129,17 @@ pub fn page<'p>(site: &Site<'p>, query: &str) -> String {
     out
 }
 
+/// How what is polled fares, as a class and in words; some of them say what is served and what is stale.
+fn state<L>(view: &View<L>, fresh: bool, [served, stale]: [&str; 2]) -> (&'static str, String) {
+    match (&view.error, fresh, &view.last) {
+        (None, true, _) => ("up", "up".to_owned()),
+        (Some(error), true, _) => ("late", format!("the last poll failed, {served}: {error}")),
+        (Some(error), false, _) => ("down", format!("down: {error}")),
+        (None, false, Some(_)) => ("late", stale.to_owned()),
+        (None, false, None) => ("late", "not polled yet".to_owned()),
+    }
+}
+
 fn write_targets(out: &mut String, all: &[Seen<'_>]) {
     out.push_str(
         "<h2>Targets</h2><div class=\"wide\"><table id=\"targets\"><thead><tr><th>Target<th>State\
@@ -136,16 +148,7 @@ fn write_targets(out: &mut String, all: &[Seen<'_>]) {
     );
     for Seen { target, view, .. } in all {
         let fresh = target.fresh().is_some();
-        let (class, state) = match (&view.error, fresh, &view.last) {
-            (None, true, _) => ("up", "up".to_owned()),
-            (Some(error), true, _) => (
-                "late",
-                format!("the last poll failed, older data is served: {error}"),
-            ),
-            (Some(error), false, _) => ("down", format!("down: {error}")),
-            (None, false, Some(_)) => ("late", "its data is stale".to_owned()),
-            (None, false, None) => ("late", "not polled yet".to_owned()),
-        };
+        let (class, state) = state(view, fresh, ["older data is served", "its data is stale"]);
         let _ = write!(
             out,
             "<tr><td><b>{}</b><br><code>{}</code><td><span class=\"{class}\">{}</span>",

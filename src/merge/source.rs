@@ -7,7 +7,7 @@ use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, L
 use tokio::sync::watch;
 
 use super::{HEADER, Options, SourceUrl};
-use crate::demand::{Demand, Polls};
+use crate::demand::{self, Demand};
 use crate::foreign::{self, Dialect, Exposition, Refused};
 use crate::snapshot::{DropReason, Snapshot};
 use crate::telemetry::{Outcome, SourceFigures, Telemetry};
@@ -64,26 +64,7 @@ impl Error {
 }
 
 /// What readers see of a source.
-#[derive(Clone, Debug, Default)]
-pub struct View {
-    /// The last successful poll.
-    pub last: Option<Last>,
-    /// What went wrong in the last poll, if something did.
-    pub error: Option<Arc<str>>,
-    /// How many polls have ended.
-    pub polls: u64,
-    polling: bool,
-}
-
-impl Polls for View {
-    fn polls(&self) -> u64 {
-        self.polls
-    }
-
-    fn is_polling(&self) -> bool {
-        self.polling
-    }
-}
+pub type View = demand::View<Last>;
 
 /// A successful poll of a source.
 #[derive(Clone, Debug)]
@@ -198,14 +179,13 @@ impl Task {
 
     /// Polls once and publishes the outcome.
     pub async fn poll(&mut self) {
-        self.publish.send_modify(|view| view.polling = true);
-        self.handle.demand.answer();
+        self.handle.demand.begin(&self.publish);
         let start = Instant::now();
         let timeout = self.handle.options.timeout;
         let read = tokio::time::timeout(timeout, self.read()).await;
         let read = read.unwrap_or(Err(Error::Timeout(timeout)));
         let took = start.elapsed();
-        let error = match read {
+        let ended = match read {
             Ok((snapshot, refused, body_bytes)) => {
                 let last = Last {
                     snapshot: Arc::new(snapshot),
@@ -220,22 +200,17 @@ impl Task {
                 self.count(Outcome::Success, took);
                 self.show_last(&last);
                 self.log_success(&last);
-                self.publish.send_modify(|view| view.last = Some(last));
-                None
+                Ok(last)
             }
             Err(error) => {
                 let outcome = error.outcome();
                 let text = error.to_string();
                 self.count(outcome, took);
                 self.log_failure(outcome, &text);
-                Some(text.into())
+                Err(text.into())
             }
         };
-        self.publish.send_modify(|view| {
-            view.error = error;
-            view.polls += 1;
-            view.polling = false;
-        });
+        self.handle.demand.end(&self.publish, ended);
     }
 
     async fn read(&self) -> Result<(Snapshot, Vec<Refused>, usize), Error> {

@@ -7,31 +7,12 @@ use tokio::sync::{Mutex, watch};
 
 use super::Poller;
 use crate::collectors::{Name, Run};
-use crate::demand::{Demand, Polls};
+use crate::demand::{self, Demand};
 use crate::snapshot::{DropReason, Report, Snapshot};
 use crate::telemetry::{Outcome, PollFigures, Telemetry};
 
 /// What readers see of a target.
-#[derive(Clone, Debug, Default)]
-pub struct View {
-    /// The last successful poll.
-    pub last: Option<LastPoll>,
-    /// What went wrong in the last poll, if something did.
-    pub error: Option<Arc<str>>,
-    /// How many polls have ended.
-    pub polls: u64,
-    polling: bool,
-}
-
-impl Polls for View {
-    fn polls(&self) -> u64 {
-        self.polls
-    }
-
-    fn is_polling(&self) -> bool {
-        self.polling
-    }
-}
+pub type View = demand::View<LastPoll>;
 
 /// A successful poll.
 #[derive(Clone, Debug)]
@@ -265,8 +246,7 @@ impl Task {
 
     /// Polls once and publishes the outcome.
     pub async fn poll(&mut self) {
-        self.publish.send_modify(|view| view.polling = true);
-        self.handle.demand.answer();
+        self.handle.demand.begin(&self.publish);
         let turn = Arc::clone(&self.handle.turn);
         let _turn = turn.lock().await;
         let start = Instant::now();
@@ -297,15 +277,7 @@ impl Task {
                     tracing::info!(target_name = target, kind, "the target counts anew");
                 }
                 self.log_success(&last, &report);
-                let mut before = None;
-                self.publish.send_modify(|view| {
-                    before = view.last.replace(last);
-                    view.error = None;
-                    view.polls += 1;
-                    view.polling = false;
-                });
-                // It is large, and readers may look again by now.
-                drop(before);
+                self.handle.demand.end(&self.publish, Ok(last));
             }
             Err(error) => {
                 let target = self.handle.name();
@@ -313,11 +285,8 @@ impl Task {
                 let text = chain(&error);
                 self.telemetry.polled(target, outcome, took);
                 self.log_failure(outcome, &text);
-                self.publish.send_modify(|view| {
-                    view.error = Some(text.into());
-                    view.polls += 1;
-                    view.polling = false;
-                });
+                let outcome = Err(text.into());
+                self.handle.demand.end(&self.publish, outcome);
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::html::{ago, count, escaped, size};
-use super::{NAMES, Site};
+use super::{NAMES, Site, state};
 use crate::foreign::Refused;
 use crate::merge::Handle;
 
@@ -29,16 +29,8 @@ pub(super) fn write(out: &mut String, site: &Site<'_>) {
 fn write_source(out: &mut String, source: &Handle, conflicts: impl Iterator<Item = Refused>) {
     let view = source.view();
     let fresh = source.fresh().is_some();
-    let (class, state) = match (&view.error, fresh, &view.last) {
-        (None, true, _) => ("up", "up".to_owned()),
-        (Some(error), true, _) => (
-            "late",
-            format!("the last poll failed, older series are served: {error}"),
-        ),
-        (Some(error), false, _) => ("down", format!("down: {error}")),
-        (None, false, Some(_)) => ("late", "its series are stale".to_owned()),
-        (None, false, None) => ("late", "not polled yet".to_owned()),
-    };
+    let words = ["older series are served", "its series are stale"];
+    let (class, state) = state(&view, fresh, words);
     let _ = write!(
         out,
         "<tr><td><b>{}</b><br><code>{}</code><td><span class=\"{class}\">{}</span>",
